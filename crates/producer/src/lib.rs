@@ -1,1 +1,21 @@
-//! stub
+//! The producer: starts exchanges. It composes roles; what they do stands in `paradigms/`.
+
+use std::error::Error;
+
+use crosstalk_host::{Host, NodeSpec, Sockets, http::Role};
+
+/// What the producer is.
+pub const SPEC: NodeSpec = NodeSpec {
+    name: "producer",
+    about: "starts exchanges: calls the consumer, publishes to queues and topics, keeps a mailbox for pollers",
+    udp: false,
+    amqp: false,
+};
+
+/// The producer's ends of all paradigms it takes part in.
+///
+/// # Errors
+/// When an option is wrong.
+pub async fn roles(host: Host, _: Sockets) -> Result<Vec<Role>, Box<dyn Error + Send + Sync>> {
+    Ok(vec![crosstalk_request_response::producer::role(&host)?])
+}

@@ -1,0 +1,160 @@
+//! Connections and channels come and go, by request or by exception.
+//!
+//! What they held goes back first: consumers stop, messages are requeued, exclusive queues end. Does not know how a
+//! close travels over the wire.
+
+use amq_protocol::protocol::channel::{AMQPMethod as ChannelMethod, Close, CloseOk, OpenOk};
+use amq_protocol::protocol::connection::{AMQPMethod as ConnectionMethod, Blocked, CloseOk as ConnectionCloseOk, Unblocked};
+use amq_protocol::protocol::{AMQPClass, channel};
+
+use super::channel::{Channel, ChannelState};
+use super::{ChannelKey, Client, Connection, ConnectionId, Effect, Engine, Outbound, VhostId};
+use crate::exception::Exception;
+
+impl Engine {
+    pub(super) fn connect(&mut self, id: ConnectionId, client: Client) {
+        let Some(at) = self.vhosts.iter().position(|vhost| *vhost.name == *client.vhost) else {
+            let exception = Exception::NoVhost(client.vhost);
+            self.send(id, Outbound::Close { exception, class_id: 10, method_id: 40 });
+            self.effects.push(Effect::Finish { connection: id });
+            return;
+        };
+        let connection = Connection {
+            client,
+            vhost: VhostId(at),
+            channels: Default::default(),
+            backlog: 0,
+            congested: false,
+            publishes: false,
+            blocked: false,
+        };
+        self.connections.insert(id, connection);
+    }
+
+    pub(super) fn channel_open(&mut self, key: ChannelKey) -> Result<(), Exception> {
+        let Some(connection) = self.connections.get_mut(&key.connection) else { return Ok(()) };
+        if key.number > connection.client.channel_max {
+            return Err(Exception::TooManyChannels(connection.client.channel_max));
+        }
+        connection.channels.insert(key.number, ChannelState::Open(Box::default()));
+        self.reply(key, AMQPClass::Channel(ChannelMethod::OpenOk(OpenOk {})));
+        Ok(())
+    }
+
+    pub(super) fn channel_close(&mut self, key: ChannelKey, close: &Close) {
+        tracing::debug!(?key, code = close.reply_code, text = %close.reply_text, "channel closed by the client");
+        let state = self.connections.get_mut(&key.connection).and_then(|c| c.channels.remove(&key.number));
+        if let Some(ChannelState::Open(channel)) = state {
+            self.release_channels(vec![(key, *channel)]);
+        }
+        self.reply(key, AMQPClass::Channel(ChannelMethod::CloseOk(CloseOk {})));
+    }
+
+    /// Closes the channel or the connection because of an exception.
+    pub(super) fn raise(&mut self, key: ChannelKey, exception: Exception, (class_id, method_id): (u16, u16)) {
+        let Some(connection) = self.connections.get_mut(&key.connection) else { return };
+        let client = &connection.client;
+        if exception.is_hard() {
+            tracing::info!(peer = client.peer, name = client.name, channel = key.number, reason = %exception,
+                "connection closed by the broker");
+            self.close_connection(key.connection, exception, (class_id, method_id));
+            return;
+        }
+        let Some(state @ ChannelState::Open(_)) = connection.channels.get_mut(&key.number) else { return };
+        tracing::info!(peer = client.peer, name = client.name, channel = key.number, reason = %exception,
+            "channel closed by the broker");
+        let before = std::mem::replace(state, ChannelState::Closing);
+        // Confirms for what was accepted before the exception go out before the close.
+        if let ChannelState::Open(mut channel) = before {
+            if let Some((delivery_tag, multiple)) = channel.confirms.as_mut().and_then(|c| c.take_due()) {
+                self.send(key.connection, Outbound::Confirm { channel: key.number, delivery_tag, multiple });
+            }
+            self.release_channels(vec![(key, *channel)]);
+        }
+        let (reply_code, reply_text) = (exception.code(), exception.reply_text().as_str().into());
+        let close = channel::Close { reply_code, reply_text, class_id, method_id };
+        self.reply(key, AMQPClass::Channel(ChannelMethod::Close(close)));
+    }
+
+    fn close_connection(&mut self, id: ConnectionId, exception: Exception, (class_id, method_id): (u16, u16)) {
+        self.release_connection(id);
+        self.send(id, Outbound::Close { exception, class_id, method_id });
+        self.effects.push(Effect::Finish { connection: id });
+    }
+
+    pub(super) fn close_requested(&mut self, id: ConnectionId) {
+        if !self.connections.contains_key(&id) {
+            return;
+        }
+        self.release_connection(id);
+        let close_ok = AMQPClass::Connection(ConnectionMethod::CloseOk(ConnectionCloseOk {}));
+        self.send(id, Outbound::Method { channel: 0, method: Box::new(close_ok) });
+        self.effects.push(Effect::Finish { connection: id });
+    }
+
+    pub(super) fn disconnect(&mut self, id: ConnectionId) {
+        if self.connections.contains_key(&id) {
+            self.release_connection(id);
+            self.effects.push(Effect::Finish { connection: id });
+        }
+    }
+
+    pub(super) fn shutdown(&mut self) {
+        let connections: Vec<_> = self.connections.keys().copied().collect();
+        for id in connections {
+            self.close_connection(id, Exception::Shutdown, (0, 0));
+        }
+    }
+
+    /// Tells publishers who want to know that they are no longer read from, or are again.
+    pub(super) fn tell_blocked(&mut self) {
+        let alarm = self.alarm;
+        for (id, connection) in &mut self.connections {
+            if !connection.publishes || !connection.client.blocked_notify || connection.blocked == alarm {
+                continue;
+            }
+            connection.blocked = alarm;
+            let method = if alarm {
+                ConnectionMethod::Blocked(Blocked { reason: "low on memory".into() })
+            } else {
+                ConnectionMethod::Unblocked(Unblocked {})
+            };
+            let outbound = Outbound::Method { channel: 0, method: Box::new(AMQPClass::Connection(method)) };
+            self.effects.push(Effect::Send { connection: *id, outbound });
+        }
+    }
+
+    /// Gives back all a connection held. Confirms that are due go out first: those messages are accepted.
+    fn release_connection(&mut self, id: ConnectionId) {
+        let Some(connection) = self.connections.remove(&id) else { return };
+        let mut channels = Vec::new();
+        for (number, state) in connection.channels {
+            let ChannelState::Open(mut channel) = state else { continue };
+            if let Some((delivery_tag, multiple)) = channel.confirms.as_mut().and_then(|c| c.take_due()) {
+                self.send(id, Outbound::Confirm { channel: number, delivery_tag, multiple });
+            }
+            channels.push((ChannelKey { connection: id, number }, *channel));
+        }
+        self.release_channels(channels);
+        let owned: Vec<_> = self.queues.iter().filter(|(_, q)| q.owner == Some(id)).map(|(id, _)| *id).collect();
+        for queue in owned {
+            self.remove_queue(queue);
+        }
+    }
+
+    /// All consumers stop before anything is requeued, so that nothing is delivered to a channel that ends.
+    fn release_channels(&mut self, channels: Vec<(ChannelKey, Channel)>) {
+        let mut unsettled = Vec::new();
+        let mut abandoned = Vec::new();
+        for (_, mut channel) in channels {
+            for consumer in std::mem::take(&mut channel.consumers).into_values() {
+                abandoned.extend(self.remove_consumer(consumer));
+            }
+            unsettled.extend(channel.settle_all());
+        }
+        self.requeue(unsettled);
+        for queue in abandoned {
+            self.remove_if_abandoned(queue);
+        }
+    }
+}

@@ -1,0 +1,199 @@
+//! A look at the engine from outside, for metrics and pages.
+//!
+//! Copies; holds nothing of the engine. Does not know how it will be shown.
+
+use super::channel::ChannelState;
+use super::queue::QueueTotals;
+use super::topology::Destination;
+use super::{Connection, Engine};
+
+/// Everything a broker holds at one moment.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Snapshot {
+    /// Open connections, oldest first.
+    pub connections: Vec<ConnectionSnapshot>,
+    /// Queues, oldest first.
+    pub queues: Vec<QueueSnapshot>,
+    /// Exchanges by virtual host and name; the default exchange is not among them.
+    pub exchanges: Vec<ExchangeSnapshot>,
+    /// Bindings; those of the default exchange are not among them.
+    pub bindings: Vec<BindingSnapshot>,
+    /// Octets of all messages held, ready or unacknowledged, overhead included.
+    pub held_bytes: usize,
+    /// Whether publishers are blocked because of the bound on `held_bytes`.
+    pub blocked: bool,
+}
+
+/// A connection that has logged in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConnectionSnapshot {
+    /// Its number, never used twice while the broker runs.
+    pub id: u64,
+    /// The address it connects from.
+    pub peer: String,
+    /// The name the client gave itself (`connection_name`).
+    pub client_name: Option<String>,
+    /// Who logged in.
+    pub user: String,
+    /// The virtual host.
+    pub vhost: String,
+    /// Its open channels.
+    pub channels: Vec<ChannelSnapshot>,
+    /// Octets of deliveries on their way to it.
+    pub backlog_bytes: usize,
+}
+
+/// An open channel.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ChannelSnapshot {
+    /// Its number in the connection.
+    pub number: u16,
+    /// Consumers started on it.
+    pub consumers: usize,
+    /// Deliveries that wait for a settlement.
+    pub unacknowledged: usize,
+    /// The limit that new consumers get; 0 is none.
+    pub consumer_prefetch: u16,
+    /// The limit over all its consumers; 0 is none.
+    pub channel_prefetch: u16,
+    /// Whether it is in confirm mode.
+    pub confirms: bool,
+}
+
+/// A queue.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct QueueSnapshot {
+    /// Its name.
+    pub name: String,
+    /// The virtual host.
+    pub vhost: String,
+    /// Whether it was declared durable (remembered; nothing is stored yet).
+    pub durable: bool,
+    /// Whether it ends with its last consumer.
+    pub auto_delete: bool,
+    /// Whether it belongs to one connection.
+    pub exclusive: bool,
+    /// Messages that wait for a consumer.
+    pub ready: usize,
+    /// Octets of those, overhead included.
+    pub ready_bytes: usize,
+    /// Messages delivered and not yet settled.
+    pub unacknowledged: usize,
+    /// Consumers.
+    pub consumers: usize,
+    /// What it did since it was declared.
+    pub totals: QueueTotals,
+}
+
+/// An exchange.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ExchangeSnapshot {
+    /// Its name.
+    pub name: String,
+    /// The virtual host.
+    pub vhost: String,
+    /// `direct`, `fanout`, `topic` or `headers`.
+    pub kind: &'static str,
+    /// Whether it was declared durable.
+    pub durable: bool,
+    /// Whether it ends with its last binding.
+    pub auto_delete: bool,
+    /// Whether clients may not publish to it.
+    pub internal: bool,
+}
+
+/// A binding from an exchange to a queue or an exchange.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BindingSnapshot {
+    /// The virtual host.
+    pub vhost: String,
+    /// The exchange.
+    pub source: String,
+    /// The queue or the exchange it leads to.
+    pub destination: String,
+    /// Whether the destination is an exchange.
+    pub to_exchange: bool,
+    /// The binding key.
+    pub routing_key: String,
+}
+
+impl Engine {
+    /// Everything there is, copied.
+    pub(crate) fn snapshot(&self) -> Snapshot {
+        let connections = self.connections.iter().map(|(id, connection)| connection_snapshot(id.0, connection));
+        Snapshot {
+            connections: connections.collect(),
+            queues: self.queue_snapshots(),
+            exchanges: self.exchange_snapshots(),
+            bindings: self.binding_snapshots(),
+            held_bytes: self.held_bytes,
+            blocked: self.alarm,
+        }
+    }
+
+    fn queue_snapshots(&self) -> Vec<QueueSnapshot> {
+        let queues = self.queues.values().map(|queue| QueueSnapshot {
+            name: queue.name.to_string(),
+            vhost: self.vhosts[queue.vhost.0].name.to_string(),
+            durable: queue.durable,
+            auto_delete: queue.auto_delete,
+            exclusive: queue.owner.is_some(),
+            ready: queue.ready_count(),
+            ready_bytes: queue.ready_bytes(),
+            unacknowledged: queue.unacknowledged,
+            consumers: queue.consumers.len(),
+            totals: queue.totals,
+        });
+        queues.collect()
+    }
+
+    fn exchange_snapshots(&self) -> Vec<ExchangeSnapshot> {
+        let in_vhosts = self.vhosts.iter().flat_map(|vhost| {
+            vhost.exchanges.values().map(|exchange| ExchangeSnapshot {
+                name: exchange.name.to_string(),
+                vhost: vhost.name.to_string(),
+                kind: exchange.kind.name(),
+                durable: exchange.durable,
+                auto_delete: exchange.auto_delete,
+                internal: exchange.internal,
+            })
+        });
+        in_vhosts.collect()
+    }
+
+    fn binding_snapshots(&self) -> Vec<BindingSnapshot> {
+        let in_vhosts = self.vhosts.iter().flat_map(|vhost| {
+            vhost.bindings().map(|(destination, binding)| BindingSnapshot {
+                vhost: vhost.name.to_string(),
+                source: binding.source.to_string(),
+                destination: self.destination_name(destination).to_string(),
+                to_exchange: matches!(destination, Destination::Exchange(_)),
+                routing_key: binding.key.to_string(),
+            })
+        });
+        in_vhosts.collect()
+    }
+}
+
+fn connection_snapshot(id: u64, connection: &Connection) -> ConnectionSnapshot {
+    let channels = connection.channels.iter().filter_map(|(number, state)| match state {
+        ChannelState::Closing => None,
+        ChannelState::Open(channel) => Some(ChannelSnapshot {
+            number: *number,
+            consumers: channel.consumers.len(),
+            unacknowledged: channel.unacknowledged_count(),
+            consumer_prefetch: channel.consumer_prefetch,
+            channel_prefetch: channel.channel_prefetch,
+            confirms: channel.confirms.is_some(),
+        }),
+    });
+    ConnectionSnapshot {
+        id,
+        peer: connection.client.peer.clone(),
+        client_name: connection.client.name.clone(),
+        user: connection.client.user.clone(),
+        vhost: connection.client.vhost.clone(),
+        channels: channels.collect(),
+        backlog_bytes: connection.backlog,
+    }
+}

@@ -1,0 +1,224 @@
+//! Request bodies within bounds of size and time: whole, or as a stream of payloads. It does not know what
+//! the bytes mean.
+
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use axum::{body::Body, http::StatusCode};
+use bytes::{Bytes, BytesMut};
+use crosstalk_contract::frame;
+use futures_util::{Stream, StreamExt, stream};
+use http_body_util::BodyExt;
+use tokio::time::timeout;
+
+use super::Refusal;
+
+/// Longest time for a body that is read whole: even 4 MiB over a slow line is there by then.
+const WHOLE_MAX: Duration = Duration::from_secs(60);
+
+/// Reads a whole body of at most `max` bytes, waiting at most `idle` for each piece.
+///
+/// # Errors
+/// 413 over the bound, 408 when it does not go on, 400 when it breaks off.
+pub async fn read_whole(body: Body, max: usize, idle: Duration) -> Result<Bytes, Refusal> {
+    let mut pieces = Pieces { body, idle };
+    let mut whole = BytesMut::new();
+    let reading = async {
+        while let Some(piece) = pieces.next().await? {
+            if whole.len() + piece.len() > max {
+                return Err(Refusal::too_large(format!("the body is over {max} B; send less, or several messages")));
+            }
+            whole.extend_from_slice(&piece);
+        }
+        Ok(())
+    };
+    timeout(WHOLE_MAX, reading).await.map_err(|_| {
+        Refusal::new(StatusCode::REQUEST_TIMEOUT, format!("the body was not complete after {} s", WHOLE_MAX.as_secs()))
+    })??;
+    Ok(whole.freeze())
+}
+
+struct Pieces {
+    body: Body,
+    idle: Duration,
+}
+
+impl Pieces {
+    async fn next(&mut self) -> Result<Option<Bytes>, Refusal> {
+        loop {
+            let frame = timeout(self.idle, self.body.frame()).await.map_err(|_| {
+                let detail = format!("the body did not go on for {:?}; send it whole, or close the request", self.idle);
+                Refusal::new(StatusCode::REQUEST_TIMEOUT, detail)
+            })?;
+            match frame {
+                None => return Ok(None),
+                Some(Err(error)) => return Err(Refusal::bad("body", format!("the body broke off: {error}"))),
+                Some(Ok(frame)) => {
+                    if let Ok(data) = frame.into_data() {
+                        return Ok(Some(data));
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Where a run's payloads come from.
+pub enum Payloads {
+    /// The same bytes again and again.
+    Repeated(Bytes),
+    /// An upload, one payload after the other.
+    Uploaded(Upload),
+}
+
+/// A request body in the form [`frame::PAYLOADS_MEDIA_TYPE`].
+pub struct Upload {
+    pieces: Pieces,
+    buffer: BytesMut,
+    payload_max: usize,
+    left: u64,
+    fault: Fault,
+}
+
+/// Why an upload ended early, once it has.
+#[derive(Debug, Clone, Default)]
+pub struct Fault(Arc<Mutex<Option<String>>>);
+
+impl Fault {
+    /// The reason, if there is one.
+    #[must_use]
+    pub fn get(&self) -> Option<String> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn set(&self, reason: String) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(reason);
+    }
+}
+
+impl Upload {
+    /// An upload of at most `upload_max` bytes in payloads of at most `payload_max`.
+    #[must_use]
+    pub fn new(body: Body, idle: Duration, payload_max: usize, upload_max: u64) -> Self {
+        let pieces = Pieces { body, idle };
+        Self { pieces, buffer: BytesMut::new(), payload_max, left: upload_max, fault: Fault::default() }
+    }
+
+    /// Lowers the bound on one payload to `max` bytes.
+    pub fn limit(&mut self, max: usize) {
+        self.payload_max = self.payload_max.min(max);
+    }
+
+    async fn next(&mut self) -> Option<Bytes> {
+        match self.try_next().await {
+            Ok(payload) => payload,
+            Err(reason) => {
+                self.fault.set(reason);
+                None
+            }
+        }
+    }
+
+    async fn try_next(&mut self) -> Result<Option<Bytes>, String> {
+        loop {
+            match frame::decode_payload(&mut self.buffer).map_err(|error| error.to_string())? {
+                Some(payload) if payload.len() > self.payload_max => {
+                    return Err(format!(
+                        "a payload of {} B, at most {} B are allowed here",
+                        payload.len(),
+                        self.payload_max
+                    ));
+                }
+                Some(payload) => return Ok(Some(payload)),
+                None => {}
+            }
+            match self.pieces.next().await.map_err(|refusal| refusal.detail().to_owned())? {
+                None if self.buffer.is_empty() => return Ok(None),
+                None => return Err("the upload ended in the middle of a payload".to_owned()),
+                Some(piece) => {
+                    let Some(left) = self.left.checked_sub(piece.len() as u64) else {
+                        return Err("the upload is over http.upload_max; send it in several runs".to_owned());
+                    };
+                    self.left = left;
+                    self.buffer.extend_from_slice(&piece);
+                }
+            }
+        }
+    }
+}
+
+impl Payloads {
+    /// Tells, after the stream has ended, whether it ended early. `None` for payloads that cannot.
+    #[must_use]
+    pub fn fault(&self) -> Fault {
+        match self {
+            Self::Repeated(_) => Fault::default(),
+            Self::Uploaded(upload) => upload.fault.clone(),
+        }
+    }
+
+    /// The payloads, one after the other.
+    pub fn into_stream(self) -> impl Stream<Item = Bytes> + Send {
+        match self {
+            Self::Repeated(payload) => stream::repeat(payload).left_stream(),
+            Self::Uploaded(upload) => {
+                stream::unfold(upload, |mut upload| async move { upload.next().await.map(|payload| (payload, upload)) })
+                    .right_stream()
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn upload(payloads: &[&[u8]]) -> BytesMut {
+        let mut wire = BytesMut::new();
+        for payload in payloads {
+            frame::encode_payload(payload, &mut wire).unwrap();
+        }
+        wire
+    }
+
+    async fn read(wire: BytesMut, payload_max: usize, upload_max: u64) -> (Vec<Bytes>, Option<String>) {
+        let body = Body::from_stream(stream::iter(
+            wire.chunks(3).map(|chunk| Ok::<_, std::io::Error>(Bytes::copy_from_slice(chunk))).collect::<Vec<_>>(),
+        ));
+        let payloads = Payloads::Uploaded(Upload::new(body, Duration::from_secs(5), payload_max, upload_max));
+        let fault = payloads.fault();
+        (payloads.into_stream().collect().await, fault.get())
+    }
+
+    #[tokio::test]
+    async fn an_upload_comes_out_as_it_went_in() {
+        let parts: [&[u8]; 4] = [b"one\n", b"", b"\0\xff", b"no end"];
+        let (got, fault) = read(upload(&parts), 100, 1000).await;
+        assert_eq!(got, parts.map(Bytes::from_static));
+        assert_eq!(fault, None);
+    }
+
+    #[tokio::test]
+    async fn an_upload_that_breaks_off_or_is_too_large_says_so() {
+        let mut cut = upload(&[b"whole", b"half"]);
+        cut.truncate(cut.len() - 2);
+        let (got, fault) = read(cut, 100, 1000).await;
+        assert_eq!((got.len(), fault.as_deref()), (1, Some("the upload ended in the middle of a payload")));
+        assert!(read(upload(&[b"12345"]), 4, 1000).await.1.is_some_and(|fault| fault.contains("at most 4 B")));
+        assert!(read(upload(&[b"12345"]), 10, 8).await.1.is_some_and(|fault| fault.contains("upload_max")));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_body_that_never_ends_is_refused_in_time() {
+        let body = Body::from_stream(stream::pending::<Result<Bytes, std::io::Error>>());
+        let refusal = read_whole(body, 10, Duration::from_secs(10)).await.unwrap_err();
+        assert_eq!(refusal.status(), StatusCode::REQUEST_TIMEOUT);
+        let endless = stream::repeat_with(|| Ok::<_, std::io::Error>(Bytes::from_static(b"x")));
+        assert_eq!(
+            read_whole(Body::from_stream(endless), 10, Duration::from_secs(10)).await.unwrap_err().status(),
+            413
+        );
+    }
+}
