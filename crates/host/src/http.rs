@@ -6,10 +6,12 @@ pub mod endpoint;
 mod guard;
 mod openapi;
 pub mod params;
+mod pretty;
 pub mod refusal;
 mod server;
 
 pub use endpoint::{Endpoint, Role};
 pub use params::{Kind, Param, Params};
+pub use pretty::Pretty;
 pub use refusal::Refusal;
 pub(crate) use server::{router, serve};

@@ -16,9 +16,10 @@
 //! process, not the machine: nothing is synced, as a power cut is none of the faults that the lab claims to
 //! survive, and a sync per message would make the disk the thing that is measured.
 //!
-//! Calls write on the thread that makes them, also where that thread runs async tasks: a write to the page
-//! cache of a small record takes about a microsecond, less than handing it to another thread, and of the
-//! largest one about a millisecond. Calls that may read a whole file say so.
+//! Calls write on the thread that makes them, also where that thread runs async tasks: a small record takes
+//! about a microsecond to reach the page cache, less than handing it to another thread. The largest takes
+//! some milliseconds, and a disk that is slower than its messages holds the thread up: that is back pressure
+//! where the alternative is memory without a bound. Calls that may read a whole file say so.
 
 mod book;
 mod format;
@@ -232,7 +233,8 @@ impl Inbox {
     /// The messages that arrived for one receiver, or for any when none is named: each once, in the order of
     /// their numbers, those that are there now. `None` when the run is unknown; nothing when the receiver is.
     ///
-    /// Both this call and the iterator read files: use them where waiting for a disk is no harm.
+    /// The iterator reads the file, and this call, too, when an earlier process left it: use them where waiting
+    /// for a disk is no harm.
     ///
     /// # Errors
     /// When the run's file cannot be read.

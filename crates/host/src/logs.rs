@@ -15,7 +15,9 @@ const DEFAULT_FILTER: &str = "warn,crosstalk=info";
 
 /// Sends log lines to standard error. `RUST_LOG` chooses what is logged.
 pub fn start(node: &'static str, json: bool) {
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(default_filter()));
+    // Set but empty, as compose files pass it on, is not set.
+    let chosen = std::env::var(EnvFilter::DEFAULT_ENV).ok().filter(|chosen| !chosen.is_empty());
+    let filter = EnvFilter::new(chosen.unwrap_or_else(default_filter));
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     let colours = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
     // A second call (several nodes as tasks of one process) keeps the first one's form.

@@ -2,6 +2,7 @@
 //! a node has: the node's crate says.
 
 mod arguments;
+mod health;
 mod sockets;
 
 use std::{error::Error, path::PathBuf, process::ExitCode};
@@ -130,7 +131,7 @@ where
 {
     let runtime = tokio::runtime::Runtime::new().map_err(NodeError::Runtime);
     let ended = runtime.and_then(|runtime| match args.command {
-        Some(NodeCommand::Healthcheck) => runtime.block_on(healthcheck(spec, &args)),
+        Some(NodeCommand::Healthcheck { watch }) => runtime.block_on(health::check(spec, &args, watch)),
         None => runtime.block_on(live(spec, args, roles)),
     });
     match ended {
@@ -239,15 +240,4 @@ fn announce(spec: &NodeSpec, listener: &tokio::net::TcpListener, sockets: &Socke
 /// A directory for a node that nobody gave one: it outlives the process, not necessarily the machine.
 fn default_data(name: &str) -> PathBuf {
     std::env::temp_dir().join("crosstalk").join(name)
-}
-
-async fn healthcheck(spec: &'static NodeSpec, args: &NodeArgs) -> Result<(), NodeError> {
-    let address = sockets::http_address(spec, args)?;
-    let address = address.replace("0.0.0.0:", "127.0.0.1:");
-    let unhealthy = |error: reqwest::Error| NodeError::Unhealthy(crate::peers::reason(&error));
-    let client = reqwest::Client::builder().no_proxy().timeout(std::time::Duration::from_secs(2)).build();
-    let answer = client.map_err(unhealthy)?.get(format!("http://{address}/readyz")).send().await.map_err(unhealthy)?;
-    let status = answer.status();
-    let text = answer.text().await.unwrap_or_default();
-    if status.is_success() { Ok(()) } else { Err(NodeError::Unhealthy(text)) }
 }

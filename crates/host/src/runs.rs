@@ -9,7 +9,6 @@ mod settle;
 use std::sync::Arc;
 
 use axum::{
-    Json,
     http::{HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
@@ -34,7 +33,7 @@ pub use self::{
 use crate::{
     Host,
     config::Span,
-    http::{Refusal, body::Payloads},
+    http::{Pretty, Refusal, body::Payloads},
     receiver::shown,
 };
 
@@ -161,7 +160,7 @@ where
         let location = HeaderValue::try_from(format!("/runs/{id}")).map_err(Refusal::internal)?;
         let applied = HeaderValue::from_static("respond-async");
         let headers = [(header::LOCATION, location), (header::HeaderName::from_static("preference-applied"), applied)];
-        return Ok((StatusCode::ACCEPTED, headers, Json(entry.report(host.name()))).into_response());
+        return Ok((StatusCode::ACCEPTED, headers, Pretty(entry.report(host.name()))).into_response());
     }
     if let Err(error) = task.await {
         entry.fail(format!("the run ended unexpectedly: {error}"));
@@ -175,7 +174,7 @@ fn answer(report: &RunReport) -> Result<Response, Refusal> {
         let why = report.errors.first().map_or("no reason was given", |error| &error.error);
         return Err(Refusal::unavailable(format!("run {}: {why}", report.run)));
     }
-    Ok(Json(report).into_response())
+    Ok(Pretty(report).into_response())
 }
 
 async fn conclude(host: &Host, entry: &Entry, ended: Result<Conclusion, RunFailure>) {

@@ -34,7 +34,7 @@ mod topology;
 use std::collections::BTreeMap;
 
 use amq_protocol::protocol::{
-    AMQPClass, basic, channel as channel_class, confirm, exchange as exchange_class, queue as queue_class,
+    AMQPClass, basic, channel as channel_class, confirm, connection as connection_class, exchange as exchange_class, queue as queue_class,
 };
 
 pub(crate) use command::{ChannelKey, Client, Command, ConnectionId, Effect, Outbound};

@@ -72,10 +72,6 @@ impl VirtualHost {
         self.exchanges.get(name).ok_or_else(|| self.not_found("exchange", name))
     }
 
-    pub(super) fn binding_count(&self) -> usize {
-        self.binding_count
-    }
-
     /// All bindings with their destinations, in a fixed order.
     pub(super) fn bindings(&self) -> impl Iterator<Item = (&Destination, &Binding)> {
         self.bindings.iter().flat_map(|(destination, bindings)| bindings.iter().map(move |b| (destination, b)))

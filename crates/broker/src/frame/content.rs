@@ -26,6 +26,7 @@ pub(crate) struct Content {
 
 impl Content {
     /// A content of raw `properties`, which begin with the property flags, and a `body`.
+    #[cfg(test)]
     pub(crate) fn new(properties: &[u8], body: &[u8]) -> Self {
         Self { octets: [properties, body].concat().into(), body_at: properties.len() }
     }

@@ -68,7 +68,8 @@ impl IntoResponse for Refusal {
     fn into_response(self) -> Response {
         let title = self.status.canonical_reason().unwrap_or("error");
         let problem = Problem { field: self.field, ..Problem::new(self.status.as_u16(), title, self.detail) };
-        let body = serde_json::to_vec_pretty(&problem).unwrap_or_default();
+        let mut body = serde_json::to_vec_pretty(&problem).unwrap_or_default();
+        body.push(b'\n');
         let mut response = (self.status, [(header::CONTENT_TYPE, MEDIA_TYPE)], body).into_response();
         if let Some(seconds) = self.retry_after_s {
             response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));

@@ -22,7 +22,7 @@ use tokio::{
 use tokio_util::task::TaskTracker;
 use tracing::debug;
 
-use super::{Endpoint, Refusal, Role, guard, openapi};
+use super::{Endpoint, Pretty, Refusal, Role, guard, openapi};
 use crate::{Host, readiness};
 
 /// Longest time for a request's head: longer, and slow clients could hold all connections.
@@ -123,7 +123,7 @@ async fn index(State(pages): State<WeakPages>, headers: HeaderMap) -> Result<Res
         curl.line = curl.line.replace("{base}", &base);
     }
     if header(header::ACCEPT).is_some_and(|accept| accept.contains("application/json")) {
-        return Ok(axum::Json(description).into_response());
+        return Ok(Pretty(description).into_response());
     }
     let mut text = format!("{}: {}\n", description.node, description.about);
     text += &format!("Crosstalk {}, process {}\n", description.version, description.pid);
@@ -140,11 +140,7 @@ async fn index(State(pages): State<WeakPages>, headers: HeaderMap) -> Result<Res
 async fn ready(State(pages): State<WeakPages>) -> Result<Response, Refusal> {
     let needs = upgraded(&pages)?.host.readiness().needs();
     let missing: Vec<_> = needs.iter().filter_map(readiness::Need::complaint).collect();
-    if missing.is_empty() {
-        Ok(axum::Json(needs).into_response())
-    } else {
-        Err(Refusal::unavailable(missing.join("; ")))
-    }
+    if missing.is_empty() { Ok(Pretty(needs).into_response()) } else { Err(Refusal::unavailable(missing.join("; "))) }
 }
 
 async fn metrics(State(pages): State<WeakPages>) -> Result<Response, Refusal> {

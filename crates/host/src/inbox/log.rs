@@ -41,7 +41,7 @@ impl Log {
             Ok(_) => Ok(log),
             Err(error) => {
                 if let Err(source) = fs::remove_file(path) {
-                    tracing::warn!(path = %path.display(), %source, "could not remove the file of a run that did not begin");
+                    tracing::warn!(path = %path.display(), %source, "could not remove a file that was not begun");
                 }
                 Err(error)
             }

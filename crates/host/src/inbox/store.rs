@@ -280,7 +280,7 @@ impl Store {
         let bytes = run.charge.swap(0, Ordering::AcqRel);
         self.used.fetch_sub(bytes, Ordering::AcqRel);
         runs.remove(&run.id);
-        tracing::info!(run = %run.id, bytes, "deleted the run that was written to longest ago, to make room in the inbox");
+        tracing::info!(run = %run.id, bytes, "deleted the oldest run to make room in the inbox");
         Ok(())
     }
 

@@ -1,8 +1,9 @@
 //! The arguments that every node takes. It does not know what follows from them.
 
-use std::path::PathBuf;
+use std::{path::PathBuf, time::Duration};
 
 use clap::{Args, Command, FromArgMatches, Subcommand};
+use crosstalk_contract::units::parse_duration;
 
 use super::NodeSpec;
 use crate::topology::PORT_BASE_DEFAULT;
@@ -48,7 +49,12 @@ pub struct NodeArgs {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Subcommand)]
 pub enum NodeCommand {
     /// Ask the node on this machine whether it and all it needs is there; exit code 0 when so
-    Healthcheck,
+    Healthcheck {
+        /// Keep watching a node that has been ready for so long, for as long again, and end at once when it no
+        /// longer is: a check that a container engine repeats every moment then costs next to nothing
+        #[arg(long, value_name = "DURATION", default_value = "0", value_parser = parse_duration)]
+        watch: Duration,
+    },
 }
 
 impl NodeArgs {

@@ -17,7 +17,7 @@ use tracing::info;
 
 use super::{Behaviour, Receiver};
 use crate::{
-    http::{Endpoint, Kind, Param, Params, Refusal, Role, body::read_whole},
+    http::{Endpoint, Kind, Param, Params, Pretty, Refusal, Role, body::read_whole},
     inbox::RunSummary,
 };
 
@@ -90,8 +90,8 @@ pub(super) fn role(receiver: &Receiver) -> Role {
     }
 }
 
-async fn runs(State(receiver): State<Receiver>, _: Params) -> Json<Vec<RunSummary>> {
-    Json(receiver.inbox.runs())
+async fn runs(State(receiver): State<Receiver>, _: Params) -> Pretty<Vec<RunSummary>> {
+    Pretty(receiver.inbox.runs())
 }
 
 /// Reads the run's id in a path.
@@ -144,14 +144,14 @@ async fn payloads(
     Ok(([(header::CONTENT_TYPE, "application/octet-stream")], Body::from_stream(body)).into_response())
 }
 
-async fn behaviour(State(receiver): State<Receiver>, _: Params) -> Json<Behaviour> {
-    Json(receiver.behaviour.get())
+async fn behaviour(State(receiver): State<Receiver>, _: Params) -> Pretty<Behaviour> {
+    Pretty(receiver.behaviour.get())
 }
 
-async fn adjust(State(receiver): State<Receiver>, _: Params, body: Body) -> Result<Json<Behaviour>, Refusal> {
+async fn adjust(State(receiver): State<Receiver>, _: Params, body: Body) -> Result<Pretty<Behaviour>, Refusal> {
     let text = read_whole(body, BEHAVIOUR_MAX, BEHAVIOUR_IDLE).await?;
     let behaviour = receiver.behaviour.get().adjusted(&text)?;
     receiver.behaviour.set(behaviour);
     info!("from now on {:?} of work for each message, {} at once", behaviour.work, behaviour.concurrency);
-    Ok(Json(behaviour))
+    Ok(Pretty(behaviour))
 }

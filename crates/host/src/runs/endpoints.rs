@@ -14,7 +14,7 @@ use crosstalk_measure::load::MESSAGES_MAX;
 use super::settle::refresh;
 use crate::{
     Host,
-    http::{Endpoint, Kind, Param, Params, Refusal, Role},
+    http::{Endpoint, Kind, Param, Params, Pretty, Refusal, Role},
     receiver::run_in_path,
 };
 
@@ -50,8 +50,8 @@ pub(crate) fn role(host: &Host) -> Role {
     Role { description, endpoints }
 }
 
-async fn all(State(host): State<Host>, _: Params) -> Json<Vec<RunReport>> {
-    Json(host.runs().all().iter().map(|entry| entry.report(host.name())).collect())
+async fn all(State(host): State<Host>, _: Params) -> Pretty<Vec<RunReport>> {
+    Pretty(host.runs().all().iter().map(|entry| entry.report(host.name())).collect())
 }
 
 fn unknown(run: &str) -> Refusal {
@@ -60,15 +60,15 @@ fn unknown(run: &str) -> Refusal {
     ))
 }
 
-async fn one(State(host): State<Host>, Path(run): Path<String>, _: Params) -> Result<Json<RunReport>, Refusal> {
+async fn one(State(host): State<Host>, Path(run): Path<String>, _: Params) -> Result<Pretty<RunReport>, Refusal> {
     let entry = host.runs().get(run_in_path(&run)?).ok_or_else(|| unknown(&run))?;
     let report = entry.report(host.name());
     if !report.state.is_final() || report.messages.delivered == report.messages.expected {
-        return Ok(Json(report));
+        return Ok(Pretty(report));
     }
     // A receiver that was away may be back: what was waiting then may have arrived since.
     refresh(&host, &entry).await;
-    Ok(Json(entry.report(host.name())))
+    Ok(Pretty(entry.report(host.name())))
 }
 
 async fn messages(

@@ -31,6 +31,9 @@ const MESSAGES_DEFAULT: u64 = 5;
 /// Bytes of a message that does not say how many.
 const PAYLOAD_DEFAULT: u64 = 64;
 
+/// Messages of an upload that are under way at once when the request does not say: a file should arrive soon.
+const UPLOAD_IN_FLIGHT: u64 = 64;
+
 /// The parameters that describe a load, the same for every paradigm.
 pub const LOAD: [Param; 5] = [
     Param {
@@ -83,23 +86,27 @@ pub struct RunRequest {
 }
 
 impl RunRequest {
-    /// Reads what is asked of a run. `default_pace` holds when neither `rate` nor `in_flight` is given.
+    /// Reads what is asked of a run. `default_pace` holds when neither `rate` nor `in_flight` is given and the
+    /// request does not upload its messages.
     ///
     /// # Errors
     /// When the request contradicts itself or its body is out of bounds.
     pub async fn read(host: &Host, params: &Params, request: Request, default_pace: Pace) -> Result<Self, Refusal> {
         let (parts, body) = request.into_parts();
-        let pace = match (params.rate("rate"), params.count("in_flight")) {
+        let asked = match (params.rate("rate"), params.count("in_flight")) {
             (Some(_), Some(_)) => {
                 let detail = "rate (open loop) and in_flight (closed loop) exclude each other: give one of them";
                 return Err(Refusal::bad("rate", detail));
             }
-            (Some(rate), None) => Pace::Open(rate),
-            (None, Some(in_flight)) => Pace::Closed { in_flight },
-            (None, None) => default_pace,
+            (Some(rate), None) => Some(Pace::Open(rate)),
+            (None, in_flight) => in_flight.map(|in_flight| Pace::Closed { in_flight }),
         };
         let messages = params.count("messages").unwrap_or(MESSAGES_DEFAULT);
         let (payloads, payload) = payloads(host, params, &parts.headers, body).await?;
+        let pace = asked.unwrap_or(match payloads {
+            Payloads::Uploaded(_) => Pace::Closed { in_flight: UPLOAD_IN_FLIGHT },
+            Payloads::Repeated(_) => default_pace,
+        });
         Ok(Self {
             run: params.run("run").unwrap_or_else(new_run),
             load: Load { messages, pace },

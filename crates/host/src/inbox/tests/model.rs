@@ -88,7 +88,7 @@ proptest! {
                     model.get_mut(&(id, name)).unwrap().get_mut(&seq).unwrap().processed = true;
                 }
                 Step::Drop(which) if !at_work.is_empty() => {
-                    at_work.remove(which.index(at_work.len()));
+                    drop(at_work.remove(which.index(at_work.len())));
                 }
                 Step::Finish(_) | Step::Drop(_) => {}
                 Step::Kill => {

@@ -189,19 +189,21 @@ async fn what_an_earlier_process_processed_counts_for_who_waits() {
 #[test]
 fn a_killed_process_keeps_what_it_said_it_had() {
     let dir = TestDir::new();
+    let (_crate, module) = module_path!().split_once("::").unwrap();
+    let child_test = format!("{module}::child_that_is_killed");
     let mut child = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "inbox::tests::restart::child_that_is_killed", "--nocapture", "--test-threads=1"])
+        .args(["--exact", &child_test, "--nocapture", "--test-threads=1"])
         .env(CHILD_DIR, dir.path())
         .stdout(Stdio::piped())
         .spawn()
         .unwrap();
     let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map(Result::unwrap);
     let said = |line: String| line.strip_prefix("has ").and_then(|seq| seq.parse::<u64>().ok());
-    let mut last = lines.by_ref().filter_map(said).find(|seq| *seq == 500).expect("the child ended early");
+    let enough = lines.by_ref().filter_map(said).find(|seq| *seq == 500).expect("the child ended early");
     child.kill().unwrap();
     child.wait().unwrap();
-    // What it had said before it died, up to a line that was cut short.
-    last = lines.map_while(said).last().unwrap_or(last).min(last.max(500));
+    // What it had said before it died; the last line may be cut short, and so be a smaller number.
+    let last = lines.filter_map(said).fold(enough, u64::max);
     let inbox = dir.open();
     let report = only_report(&inbox, run(1));
     assert!(report.received >= last && report.processed >= last, "{last} {report:?}");

@@ -1,0 +1,193 @@
+//! One connection to one broker, kept up: made, watched, and made again until the node stops. It does not know
+//! what is done with it.
+
+use std::{sync::Arc, time::Duration};
+
+use crosstalk_contract::topology::BrokerAddress;
+use crosstalk_host::{Host, readiness::Needed};
+use futures_util::StreamExt;
+use lapin::{
+    Channel, Connection, Event,
+    options::QueueDeclareOptions,
+    types::{FieldTable, ShortString},
+};
+use tokio::{sync::watch, time::timeout};
+use tracing::warn;
+
+use crate::{
+    LinkError,
+    error::{reason, too_late},
+    handshake,
+    links::LinkOptions,
+};
+
+/// Failed attempts in a row before the first one is told: brokers and nodes start at the same time.
+const UNTOLD: usize = 3;
+
+/// The current connection, or why there is none.
+type State = Result<Arc<Connection>, String>;
+
+/// The link to one broker; cheap to clone.
+#[derive(Clone)]
+pub struct Link {
+    broker: Arc<str>,
+    options: LinkOptions,
+    state: watch::Receiver<State>,
+}
+
+impl Link {
+    pub(crate) fn open(host: &Host, address: &BrokerAddress, options: LinkOptions) -> Self {
+        let (sender, state) = watch::channel(Err("not connected yet".to_owned()));
+        let broker = Arc::<str>::from(address.name.as_str());
+        let keeper = Keeper {
+            broker: Arc::clone(&broker),
+            url: address.url.clone(),
+            node: host.name(),
+            needed: host.readiness().need(&format!("broker {broker}")),
+            options,
+            state: sender,
+        };
+        host.spawn(keeper.keep());
+        Self { broker, options, state }
+    }
+
+    /// The broker's name in the topology.
+    #[must_use]
+    pub fn broker(&self) -> &str {
+        &self.broker
+    }
+
+    /// The current connection, waiting for one at most for `within`.
+    ///
+    /// # Errors
+    /// When there is none by then; says why the last attempt failed.
+    pub async fn connection(&self, within: Duration) -> Result<Arc<Connection>, LinkError> {
+        match timeout(within, self.up()).await {
+            Ok(Some(connection)) => Ok(connection),
+            _ => Err(self.not_there()),
+        }
+    }
+
+    /// The same, for as long as [`Link::patience`].
+    ///
+    /// # Errors
+    /// As [`Link::connection`].
+    pub async fn connected(&self) -> Result<Arc<Connection>, LinkError> {
+        self.connection(self.patience()).await
+    }
+
+    /// How long a broker that is about to come back is worth waiting for (`amqp.connect_timeout`).
+    #[must_use]
+    pub fn patience(&self) -> Duration {
+        self.options.connect_timeout.0
+    }
+
+    /// Pauses between attempts, for who has to try again on this link.
+    pub(crate) fn pauses(&self) -> impl Iterator<Item = Duration> + Send + use<> {
+        self.options.pauses()
+    }
+
+    /// A connection as soon as there is one; `None` when the node stops.
+    pub(crate) async fn up(&self) -> Option<Arc<Connection>> {
+        let mut state = self.state.clone();
+        loop {
+            // A connection that was lost a moment ago may still stand here: what follows it is a change.
+            let current = state.borrow_and_update().as_ref().ok().map(Arc::clone);
+            if let Some(connection) = current.filter(|connection| connection.status().connected()) {
+                return Some(connection);
+            }
+            state.changed().await.ok()?;
+        }
+    }
+
+    fn not_there(&self) -> LinkError {
+        let reason = self.state.borrow().as_ref().err().cloned();
+        LinkError::NotThere {
+            broker: self.broker.to_string(),
+            reason: reason.unwrap_or_else(|| "the connection was lost".to_owned()),
+        }
+    }
+
+    /// Turns an error of the client into one that names the broker and what was asked of it.
+    pub(crate) fn refused(&self, action: impl Into<String>, error: &lapin::Error) -> LinkError {
+        LinkError::Refused { broker: self.broker.to_string(), action: action.into(), reason: reason(error) }
+    }
+
+    /// How many messages wait in `queue`; `None` when there is no such queue, or the broker cannot be asked.
+    pub async fn waiting_in(&self, queue: &str) -> Option<u64> {
+        let queue = ShortString::try_new(queue).ok()?;
+        let connection = self.connected().await.ok()?;
+        let asked = async {
+            // A channel of its own: asking for a queue that does not exist ends the channel.
+            let channel: Channel = connection.create_channel().await?;
+            let passive = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
+            channel.queue_declare(queue, passive, FieldTable::default()).await
+        };
+        let answer = timeout(self.patience(), asked).await.ok()?.ok()?;
+        Some(u64::from(answer.message_count()))
+    }
+}
+
+/// Who keeps a link up.
+struct Keeper {
+    broker: Arc<str>,
+    url: String,
+    node: &'static str,
+    needed: Needed,
+    options: LinkOptions,
+    state: watch::Sender<State>,
+}
+
+impl Keeper {
+    async fn keep(self) {
+        let uri = match handshake::parse(&self.url, self.options.heartbeat_s()) {
+            Ok(uri) => uri,
+            Err(fault) => return self.missing(fault, true),
+        };
+        let mut pauses = self.options.pauses();
+        let mut untold = UNTOLD;
+        loop {
+            match handshake::connect(uri.clone(), self.node, self.options.connect_timeout.0).await {
+                Ok(connection) => {
+                    let connection = Arc::new(connection);
+                    self.needed.there();
+                    self.state.send_replace(Ok(Arc::clone(&connection)));
+                    let fault = self.lost(&connection).await;
+                    self.missing(fault, true);
+                    untold = 0;
+                    pauses = self.options.pauses();
+                }
+                Err(fault) => {
+                    self.missing(fault, untold == 0);
+                    untold = untold.saturating_sub(1);
+                }
+            }
+            tokio::time::sleep(pauses.next().unwrap_or(self.options.backoff_max.0)).await;
+        }
+    }
+
+    fn missing(&self, fault: String, tell: bool) {
+        if tell {
+            self.needed.missing(&fault);
+        }
+        self.state.send_replace(Err(fault));
+    }
+
+    /// Waits until the connection is lost, and says why.
+    async fn lost(&self, connection: &Connection) -> String {
+        let mut events = std::pin::pin!(connection.events_listener());
+        let mut fault = None;
+        // Events are told only to who listens already, so one that came before is found in the status.
+        while connection.status().connected() {
+            match events.next().await {
+                // Errors of single channels are told here, too.
+                Some(Event::Error(error)) => fault = Some(reason(&error)),
+                Some(Event::ConnectionBlocked(why)) => warn!("broker {} takes no messages for now: {why}", self.broker),
+                Some(Event::ConnectionUnblocked) => warn!("broker {} takes messages again", self.broker),
+                Some(_) => {}
+                None => break,
+            }
+        }
+        fault.unwrap_or_else(|| too_late(self.options.heartbeat.0))
+    }
+}

@@ -1,0 +1,149 @@
+//! `crosstalk send` and `crosstalk recv`: a file into a running cluster, and out of it. Standard output carries
+//! only what another program would read.
+
+use std::{
+    io::{BufWriter, IsTerminal as _, Read as _, Write as _},
+    path::Path,
+    process::ExitCode,
+};
+
+use anyhow::{Context as _, bail};
+use bytes::Bytes;
+use crosstalk_contract::{
+    RunId,
+    report::{RunReport, RunState},
+};
+use crosstalk_lab::{
+    cluster::Cluster,
+    recv::{self, Fetched},
+    send::{self, Cut},
+    story::ms,
+};
+
+use super::INCOMPLETE;
+use crate::arguments::{RecvArgs, SendArgs};
+
+/// Largest input, in bytes (1 GiB): it is held in memory while it is sent.
+const INPUT_MAX: u64 = 1 << 30;
+
+pub(crate) async fn send(args: SendArgs) -> anyhow::Result<ExitCode> {
+    let cluster = Cluster::discover(&args.cluster.cluster).await.context(HINT)?;
+    let input = read(&args.file)?;
+    let cut = match args.chunk {
+        None => Cut::Lines,
+        Some(0) => bail!("--chunk: expected a size of at least 1B, got 0"),
+        Some(size) => Cut::Chunks(usize::try_from(size).unwrap_or(usize::MAX)),
+    };
+    let messages = send::cut(&input, cut)?;
+    let count = messages.len();
+    let parameters = parameters(&args)?;
+    let run = new_run();
+    let progress = |handed: u64| tell(&format!("handed over {handed} of {count} messages"), handed < count as u64);
+    let report = send::send(&cluster, &args.over, run, messages, &parameters, progress).await?;
+    println!("{}", report.run);
+    Ok(told(&report))
+}
+
+const HINT: &str = "is a cluster running? `crosstalk` starts one; --cluster names another";
+
+fn read(file: &Path) -> anyhow::Result<Bytes> {
+    let mut input = Vec::new();
+    let name = file.display();
+    if file == Path::new("-") {
+        std::io::stdin().lock().take(INPUT_MAX + 1).read_to_end(&mut input).context("cannot read standard input")?;
+    } else {
+        let file = std::fs::File::open(file).with_context(|| format!("cannot open {name}"))?;
+        file.take(INPUT_MAX + 1).read_to_end(&mut input).with_context(|| format!("cannot read {name}"))?;
+    }
+    if input.len() as u64 > INPUT_MAX {
+        bail!("{name} is over {INPUT_MAX} B (1 GiB), the most that one run carries; send it in parts");
+    }
+    Ok(input.into())
+}
+
+fn parameters(args: &SendArgs) -> anyhow::Result<Vec<(String, String)>> {
+    let mut parameters = Vec::new();
+    for text in &args.with {
+        let Some((name, value)) = text.split_once('=') else {
+            bail!("--with: expected NAME=VALUE such as via=direct, got {text:?}");
+        };
+        parameters.push((name.to_owned(), value.to_owned()));
+    }
+    parameters.extend(args.rate.iter().map(|rate| ("rate".to_owned(), rate.clone())));
+    parameters.extend(args.in_flight.iter().map(|count| ("in_flight".to_owned(), count.to_string())));
+    Ok(parameters)
+}
+
+/// An id of our own, so that the run can be asked about even when the answer does not arrive.
+fn new_run() -> RunId {
+    use std::hash::{BuildHasher as _, RandomState};
+    RunId::from_low_bits(RandomState::new().hash_one(std::process::id()))
+}
+
+/// A line that the next one replaces on a terminal.
+fn tell(line: &str, more: bool) {
+    if std::io::stderr().is_terminal() {
+        eprint!("\r{line}{}", if more { "" } else { "; waiting for the receiver" });
+    } else {
+        eprintln!("{line}");
+    }
+}
+
+fn told(report: &RunReport) -> ExitCode {
+    if std::io::stderr().is_terminal() {
+        eprint!("\r\x1b[K");
+    }
+    let messages = &report.messages;
+    eprintln!(
+        "{}{}: {} messages, {} B sent in {}; {} delivered, {} lost, {} duplicated, {} waiting, {} unknown; {}",
+        report.paradigm,
+        if report.over.is_empty() { String::new() } else { format!(" over {}", report.over) },
+        messages.sent,
+        messages.bytes,
+        ms(report.sending_ms),
+        messages.delivered,
+        messages.lost,
+        messages.duplicated,
+        messages.waiting,
+        messages.unknown,
+        report.observed.summary,
+    );
+    for error in &report.errors {
+        eprintln!("{} × {}", error.count, error.error);
+    }
+    for missing in report.missing.iter().take(SHOWN_MAX) {
+        eprintln!("{} did not get {}", missing.receiver, range(missing.from, missing.through));
+    }
+    shortened(report.missing.len());
+    let whole = report.state == RunState::Complete
+        && messages.delivered == messages.expected
+        && messages.sent == messages.intended;
+    if whole { ExitCode::SUCCESS } else { ExitCode::from(INCOMPLETE) }
+}
+
+/// Most ranges of missing messages that are printed.
+const SHOWN_MAX: usize = 1000;
+
+fn shortened(ranges: usize) {
+    if ranges >= SHOWN_MAX {
+        eprintln!("… and perhaps more; only the first {SHOWN_MAX} gaps are listed");
+    }
+}
+
+fn range(from: u64, through: u64) -> String {
+    if from == through { format!("message {from}") } else { format!("messages {from} to {through}") }
+}
+
+pub(crate) async fn recv(args: RecvArgs) -> anyhow::Result<ExitCode> {
+    let cluster = Cluster::discover(&args.cluster.cluster).await.context(HINT)?;
+    let mut out = BufWriter::new(std::io::stdout().lock());
+    let fetched = recv::recv(&cluster, args.run, args.receiver.as_deref(), &mut out).await?;
+    out.flush()?;
+    let Fetched { receiver, of, messages, bytes, missing } = fetched;
+    eprintln!("{receiver} got {messages} of {of} messages, {bytes} B");
+    for gap in missing.iter().take(SHOWN_MAX) {
+        eprintln!("missing: {}", range(gap.from, gap.through));
+    }
+    shortened(missing.len());
+    Ok(if missing.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(INCOMPLETE) })
+}
