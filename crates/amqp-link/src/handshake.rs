@@ -50,9 +50,10 @@ pub(crate) async fn connect(uri: AMQPUri, name: &str, within: Duration) -> Resul
                     Ok(connected) => connected?,
                     Err(_) => return Err(std::io::Error::other(too_late(within)).into()),
                 };
-                let AsyncTcpStream::Plain(plain) = &stream;
-                let second = plain.get_ref().as_fd().try_clone_to_owned()?;
-                *socket.lock().unwrap_or_else(PoisonError::into_inner) = Some(second.into());
+                if let AsyncTcpStream::Plain(plain) = &stream {
+                    let second = plain.get_ref().as_fd().try_clone_to_owned()?;
+                    *socket.lock().unwrap_or_else(PoisonError::into_inner) = Some(second.into());
+                }
                 Ok(stream)
             }
         },

@@ -5,8 +5,12 @@
 use std::{sync::Arc, time::Duration};
 
 use crosstalk_contract::Message;
-use crosstalk_host::{Host, Receiver, inbox::InboxError, receiver::Arrived};
-use futures_util::StreamExt;
+use crosstalk_host::{
+    Host, Receiver,
+    inbox::InboxError,
+    receiver::{Arrived, Turn},
+};
+use futures_util::{StreamExt, stream};
 use lapin::{
     Acker, Connection, Consumer,
     message::Delivery,
@@ -48,7 +52,7 @@ impl Intake {
     pub fn start(self, host: &Host, receiver: &Receiver, link: &Link) {
         // As many can be under way as the broker hands out at once.
         let (noted, to_work) = mpsc::channel(usize::from(self.prefetch));
-        host.spawn(work_off(host.clone(), receiver.clone(), to_work));
+        host.spawn(work_off(receiver.clone(), to_work));
         let (receiver, link) = (receiver.clone(), link.clone());
         host.spawn(async move { self.run(&receiver, &link, &noted).await });
     }
@@ -64,7 +68,9 @@ impl Intake {
                     self.take(consumer, receiver, noted).await;
                     warn!("{} no longer consumes from queue {queue} at {broker}; trying again", self.name);
                 }
-                Err(error) => warn!("{}", link.refused(format!("let {} consume from queue {queue}", self.name), &error)),
+                Err(error) => {
+                    warn!("{}", link.refused(format!("let {} consume from queue {queue}", self.name), &error))
+                }
             }
             if let Some(pause) = pauses.next() {
                 tokio::time::sleep(pause).await;
@@ -115,20 +121,21 @@ impl Intake {
 }
 
 /// Lets messages begin in the order in which they were noted, as many at once as the receiver does.
-async fn work_off(host: Host, receiver: Receiver, mut noted: mpsc::Receiver<Noted>) {
-    while let Some(Noted { arrived, acker }) = noted.recv().await {
+async fn work_off(receiver: Receiver, noted: mpsc::Receiver<Noted>) {
+    let in_turn = stream::unfold((noted, &receiver), |(mut noted, receiver)| async move {
+        let Noted { arrived, acker } = noted.recv().await?;
         let turn = receiver.turn().await;
-        let receiver = receiver.clone();
-        host.spawn(async move {
-            match receiver.work(arrived, turn).await {
-                Ok(_) => told(acker.ack(BasicAckOptions::default()).await),
-                Err(error) => {
-                    warn!("a message could not be finished, the broker gets it back: {error}");
-                    told(acker.nack(BasicNackOptions { multiple: false, requeue: true }).await);
-                }
-            }
-        });
-    }
+        Some(((arrived, acker, turn), (noted, receiver)))
+    });
+    let work = async |(arrived, acker, turn): (Arrived, Acker, Turn)| match receiver.work(arrived, turn).await {
+        Ok(_) => told(acker.ack(BasicAckOptions::default()).await),
+        Err(error) => {
+            warn!("a message could not be finished, the broker gets it back: {error}");
+            told(acker.nack(BasicNackOptions { multiple: false, requeue: true }).await);
+        }
+    };
+    // Turns are the bound on how many are at work.
+    in_turn.for_each_concurrent(None, work).await;
 }
 
 /// What the broker did not hear it delivers again, so there is nothing to do about it here.

@@ -14,12 +14,7 @@ use lapin::{
 use tokio::{sync::watch, time::timeout};
 use tracing::warn;
 
-use crate::{
-    LinkError,
-    error::{reason, too_late},
-    handshake,
-    links::LinkOptions,
-};
+use crate::{LinkError, error::reason, handshake, links::LinkOptions};
 
 /// Failed attempts in a row before the first one is told: brokers and nodes start at the same time.
 const UNTOLD: usize = 3;
@@ -151,7 +146,7 @@ impl Keeper {
                 Ok(connection) => {
                     let connection = Arc::new(connection);
                     self.needed.there();
-                    self.state.send_replace(Ok(Arc::clone(&connection)));
+                    let _ = self.state.send_replace(Ok(Arc::clone(&connection)));
                     let fault = self.lost(&connection).await;
                     self.missing(fault, true);
                     untold = 0;
@@ -170,7 +165,7 @@ impl Keeper {
         if tell {
             self.needed.missing(&fault);
         }
-        self.state.send_replace(Err(fault));
+        let _ = self.state.send_replace(Err(fault));
     }
 
     /// Waits until the connection is lost, and says why.
@@ -188,6 +183,6 @@ impl Keeper {
                 None => break,
             }
         }
-        fault.unwrap_or_else(|| too_late(self.options.heartbeat.0))
+        fault.unwrap_or_else(|| "the connection was lost".to_owned())
     }
 }

@@ -89,8 +89,7 @@ impl Publisher {
     async fn hand_over(&self, channel: &Channel, message: &Message) -> Result<PublisherConfirm, String> {
         let Route { exchange, key, mandatory } = self.route.clone();
         let options = BasicPublishOptions { mandatory, immediate: false };
-        let publishing =
-            channel.basic_publish(exchange, key, options, &message.payload, properties(&message.identity));
+        let publishing = channel.basic_publish(exchange, key, options, &message.payload, properties(&message.identity));
         let broker = self.link.broker();
         match timeout(self.confirm_timeout, publishing).await {
             Ok(handed) => handed.map_err(|error| unknown(broker, &reason(&error))),
@@ -140,8 +139,6 @@ async fn confirmed(confirm: PublisherConfirm, broker: &str, within: Duration, cl
         Ok(Ok(Confirmation::Nack(_))) => refused(format!("refused by broker {broker} (nack)")),
         Ok(Ok(Confirmation::NotRequested)) => Exchange::failed(clock, unknown(broker, "the channel has no confirms")),
         Ok(Err(error)) => Exchange::failed(clock, unknown(broker, &reason(&error))),
-        Err(_) => {
-            Exchange::failed(clock, unknown(broker, &format!("no confirm within {}", format_duration(within))))
-        }
+        Err(_) => Exchange::failed(clock, unknown(broker, &format!("no confirm within {}", format_duration(within)))),
     }
 }

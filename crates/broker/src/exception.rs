@@ -31,7 +31,14 @@ pub(crate) enum Exception {
         "PRECONDITION_FAILED - inequivalent arg '{arg}' for {kind} '{name}' in vhost '{vhost}': received {received} \
          but current is {current}"
     )]
-    Inequivalent { arg: String, kind: &'static str, name: String, vhost: String, received: String, current: String },
+    Inequivalent {
+        arg: Box<str>,
+        kind: &'static str,
+        name: Box<str>,
+        vhost: Box<str>,
+        received: Box<str>,
+        current: Box<str>,
+    },
     #[error("PRECONDITION_FAILED - unknown delivery tag {0}")]
     UnknownDeliveryTag(u64),
     #[error("PRECONDITION_FAILED - {kind} '{name}' in vhost '{vhost}' in use")]
@@ -41,7 +48,7 @@ pub(crate) enum Exception {
     #[error("PRECONDITION_FAILED - unknown exchange type '{0}'")]
     UnknownExchangeType(String),
     #[error("PRECONDITION_FAILED - invalid arg '{arg}' for {kind} '{name}' in vhost '{vhost}': {reason}")]
-    InvalidArgument { arg: String, kind: &'static str, name: String, vhost: String, reason: String },
+    InvalidArgument { arg: Box<str>, kind: &'static str, name: Box<str>, vhost: Box<str>, reason: Box<str> },
     #[error("PRECONDITION_FAILED - message size {size} is larger than configured max size {max}")]
     MessageTooLarge { size: u64, max: u64 },
     #[error("PRECONDITION_FAILED - {what} limit of {max} is reached")]

@@ -12,6 +12,8 @@
 //! * `exception`: every reason to close a channel or a connection
 //! * `options`: every bound and choice
 //!
+//! [`node`] makes it a node of a cluster, with pages over HTTP; the broker itself does not know of it.
+//!
 //! # What it does
 //!
 //! Exchanges (default, direct, fanout, topic, headers, predeclared, internal, auto-delete, bound to one another,
@@ -32,6 +34,7 @@ mod connection;
 mod engine;
 mod exception;
 mod frame;
+pub mod node;
 mod options;
 mod server;
 
@@ -40,5 +43,6 @@ pub use engine::{
     BindingSnapshot, ChannelSnapshot, ConnectionSnapshot, ExchangeSnapshot, MESSAGE_OVERHEAD_BYTES, QueueSnapshot,
     QueueTotals, Snapshot,
 };
+pub use node::{SPEC, roles};
 pub use options::{Limits, Options, User};
 pub use server::{Broker, BrokerError};

@@ -17,7 +17,14 @@ pub const SPEC: NodeSpec = NodeSpec {
 ///
 /// # Errors
 /// When an option is wrong, or the inbox cannot be opened.
-pub async fn roles(host: Host, _sockets: Sockets) -> Result<Vec<Role>, Box<dyn Error + Send + Sync>> {
+pub async fn roles(host: Host, sockets: Sockets) -> Result<Vec<Role>, Box<dyn Error + Send + Sync>> {
     let receiver = Receiver::open(&host)?;
-    Ok(vec![receiver.role(), crosstalk_request_response::consumer::role(&host, &receiver)])
+    let links = crosstalk_amqp_link::Links::open(&host)?;
+    Ok(vec![
+        receiver.role(),
+        crosstalk_request_response::consumer::role(&host, &receiver),
+        crosstalk_queue::consumer::role(&host, &receiver, &links)?,
+        crosstalk_pubsub::consumer::role(&host, &receiver, &links)?,
+        crosstalk_streaming::consumer::role(&host, &receiver, sockets.udp)?,
+    ])
 }

@@ -140,6 +140,11 @@ impl Host {
         });
     }
 
+    /// Runs `task` until it ends; it watches [`Host::shutdown`] itself and ends soon after it.
+    pub fn spawn_to_the_end(&self, task: impl Future<Output = ()> + Send + 'static) {
+        self.0.tasks.spawn(task);
+    }
+
     pub(crate) fn tasks(&self) -> &TaskTracker {
         &self.0.tasks
     }

@@ -11,7 +11,9 @@ use tracing_subscriber::{
 };
 
 /// What `RUST_LOG` is when nobody sets it: our own story, and only the worries of the libraries.
-const DEFAULT_FILTER: &str = "warn,crosstalk=info";
+// lapin is left out: it reports every lost connection and missing queue as an error, with raw AMQP frames, and
+// the link tells the same in words.
+const DEFAULT_FILTER: &str = "warn,lapin=off,crosstalk=info";
 
 /// Sends log lines to standard error. `RUST_LOG` chooses what is logged.
 pub fn start(node: &'static str, json: bool) {

@@ -75,6 +75,8 @@ pub struct Conclusion {
     pub exchanges: Option<Vec<ExchangeRecord>>,
     /// Figures of its own.
     pub details: serde_json::Map<String, serde_json::Value>,
+    /// What ended the run early, when there is more to conclude than that.
+    pub failure: Option<String>,
 }
 
 /// Why a run ended early: what the paradigm's error says.
@@ -179,9 +181,10 @@ fn answer(report: &RunReport) -> Result<Response, Refusal> {
 
 async fn conclude(host: &Host, entry: &Entry, ended: Result<Conclusion, RunFailure>) {
     let failure = match ended {
-        Ok(conclusion) => {
+        Ok(mut conclusion) => {
+            let failure = conclusion.failure.take();
             entry.conclude(conclusion);
-            None
+            failure
         }
         Err(RunFailure(reason)) => Some(reason),
     };

@@ -17,5 +17,11 @@ pub const SPEC: NodeSpec = NodeSpec {
 /// # Errors
 /// When an option is wrong.
 pub async fn roles(host: Host, _: Sockets) -> Result<Vec<Role>, Box<dyn Error + Send + Sync>> {
-    Ok(vec![crosstalk_request_response::producer::role(&host)?])
+    let links = crosstalk_amqp_link::Links::open(&host)?;
+    Ok(vec![
+        crosstalk_request_response::producer::role(&host)?,
+        crosstalk_polling::producer::role(&host)?,
+        crosstalk_queue::producer::role(&host, &links)?,
+        crosstalk_pubsub::producer::role(&host, &links)?,
+    ])
 }

@@ -5,9 +5,7 @@
 use std::time::Duration;
 
 use amq_protocol::protocol::AMQPClass;
-use amq_protocol::protocol::connection::{
-    AMQPMethod as Method, Close, CloseOk, OpenOk, Start, StartOk, Tune, TuneOk,
-};
+use amq_protocol::protocol::connection::{AMQPMethod as Method, Close, CloseOk, OpenOk, Start, StartOk, Tune, TuneOk};
 use amq_protocol::types::{AMQPValue, FieldTable};
 use bytes::BytesMut;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};

@@ -13,8 +13,8 @@ use tokio::io::AsyncRead;
 use tokio::sync::watch;
 use tokio::time::{Interval, MissedTickBehavior, interval};
 
-use super::source::FrameSource;
 use super::ConnectionError;
+use super::source::FrameSource;
 use crate::engine::{ChannelKey, Command, ConnectionId};
 use crate::exception::Exception;
 use crate::frame::{Assembled, ContentAssembler, Frame, FrameKind, decode_method, method_ids};

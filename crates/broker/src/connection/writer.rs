@@ -5,8 +5,8 @@
 use std::io;
 use std::time::Duration;
 
-use amq_protocol::protocol::connection::{AMQPMethod as Connection, Close};
 use amq_protocol::protocol::AMQPClass;
+use amq_protocol::protocol::connection::{AMQPMethod as Connection, Close};
 use bytes::BytesMut;
 use tokio::io::{AsyncWrite, AsyncWriteExt};
 use tokio::sync::mpsc;
@@ -72,12 +72,7 @@ impl<W: AsyncWrite + Unpin> Writer<W> {
     }
 
     /// Writes a batch and those that came meanwhile, as long as they fit into one write.
-    async fn write_batches(
-        &mut self,
-        first: Vec<Outbound>,
-        out: &mut BytesMut,
-        drained: &mut usize,
-    ) -> io::Result<()> {
+    async fn write_batches(&mut self, first: Vec<Outbound>, out: &mut BytesMut, drained: &mut usize) -> io::Result<()> {
         let mut next = Some(first);
         let mut cost = 0;
         while let Some(batch) = next {
@@ -92,7 +87,7 @@ impl<W: AsyncWrite + Unpin> Writer<W> {
                     self.inbox.written(std::mem::take(&mut cost));
                 }
             }
-            next = if out.is_empty() { None } else { self.inbox.try_recv() };
+            next = self.inbox.try_recv();
         }
         self.write(out).await?;
         self.inbox.written(cost);

@@ -56,11 +56,11 @@ impl Engine {
         exchange.internal = declare.internal;
         if let Some(value) = declare.arguments.inner().get("alternate-exchange") {
             let alternate = text(value).ok_or_else(|| Exception::InvalidArgument {
-                arg: "alternate-exchange".to_owned(),
+                arg: "alternate-exchange".into(),
                 kind: EXCHANGE,
-                name: name.to_owned(),
-                vhost: vhost.name.to_string(),
-                reason: "expected a string".to_owned(),
+                name: name.into(),
+                vhost: (*vhost.name).into(),
+                reason: "expected a string".into(),
             })?;
             exchange.alternate = Some(alternate.into());
         }

@@ -4,7 +4,9 @@
 //! close travels over the wire.
 
 use amq_protocol::protocol::channel::{AMQPMethod as ChannelMethod, Close, CloseOk, OpenOk};
-use amq_protocol::protocol::connection::{AMQPMethod as ConnectionMethod, Blocked, CloseOk as ConnectionCloseOk, Unblocked};
+use amq_protocol::protocol::connection::{
+    AMQPMethod as ConnectionMethod, Blocked, CloseOk as ConnectionCloseOk, Unblocked,
+};
 use amq_protocol::protocol::{AMQPClass, channel};
 
 use super::channel::{Channel, ChannelState};

@@ -11,7 +11,7 @@ use super::message::{Entry, Message};
 use super::{ConnectionId, ConsumerId, VhostId};
 
 /// What a queue did since it was declared, in messages.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
 pub struct QueueTotals {
     /// Routed into the queue.
     pub published: u64,

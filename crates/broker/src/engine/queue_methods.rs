@@ -281,7 +281,13 @@ impl Place<'_> {
     }
 
     fn inequivalent(&self, arg: &str, received: String, current: String) -> Exception {
-        let (name, vhost) = (self.name.to_owned(), self.vhost.to_owned());
-        Exception::Inequivalent { arg: arg.to_owned(), kind: self.kind, name, vhost, received, current }
+        Exception::Inequivalent {
+            arg: arg.into(),
+            kind: self.kind,
+            name: self.name.into(),
+            vhost: self.vhost.into(),
+            received: received.into(),
+            current: current.into(),
+        }
     }
 }

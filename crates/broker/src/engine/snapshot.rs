@@ -2,13 +2,15 @@
 //!
 //! Copies; holds nothing of the engine. Does not know how it will be shown.
 
+use serde::Serialize;
+
 use super::channel::ChannelState;
 use super::queue::QueueTotals;
 use super::topology::Destination;
 use super::{Connection, Engine};
 
 /// Everything a broker holds at one moment.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Snapshot {
     /// Open connections, oldest first.
     pub connections: Vec<ConnectionSnapshot>,
@@ -25,7 +27,7 @@ pub struct Snapshot {
 }
 
 /// A connection that has logged in.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct ConnectionSnapshot {
     /// Its number, never used twice while the broker runs.
     pub id: u64,
@@ -44,7 +46,7 @@ pub struct ConnectionSnapshot {
 }
 
 /// An open channel.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct ChannelSnapshot {
     /// Its number in the connection.
     pub number: u16,
@@ -61,7 +63,7 @@ pub struct ChannelSnapshot {
 }
 
 /// A queue.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct QueueSnapshot {
     /// Its name.
     pub name: String,
@@ -86,7 +88,7 @@ pub struct QueueSnapshot {
 }
 
 /// An exchange.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct ExchangeSnapshot {
     /// Its name.
     pub name: String,
@@ -103,7 +105,7 @@ pub struct ExchangeSnapshot {
 }
 
 /// A binding from an exchange to a queue or an exchange.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct BindingSnapshot {
     /// The virtual host.
     pub vhost: String,

@@ -121,11 +121,11 @@ impl VirtualHost {
             Some(Exception::LimitReached { what: "binding", max: limit })
         } else {
             source.bind(&binding.key, &binding.arguments, &to).err().map(|reason| Exception::InvalidArgument {
-                arg: "x-match".to_owned(),
+                arg: "x-match".into(),
                 kind: "binding",
-                name: binding.source.to_string(),
-                vhost: self.name.to_string(),
-                reason,
+                name: (*binding.source).into(),
+                vhost: (*self.name).into(),
+                reason: reason.into(),
             })
         };
         if let Some(refusal) = refusal {

@@ -88,7 +88,8 @@ pub(crate) async fn confirms(channel: &Channel) {
 }
 
 pub(crate) async fn publish_to(channel: &Channel, exchange: &str, key: &str, body: &[u8]) -> Confirmation {
-    let (options, properties) = (BasicPublishOptions { mandatory: true, ..Default::default() }, BasicProperties::default());
+    let (options, properties) =
+        (BasicPublishOptions { mandatory: true, ..Default::default() }, BasicProperties::default());
     let published = channel.basic_publish(exchange.into(), key.into(), options, body, properties).await.unwrap();
     soon("confirm", published).await.unwrap()
 }

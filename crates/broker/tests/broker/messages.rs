@@ -17,11 +17,17 @@ async fn a_confirmed_message_is_delivered_and_acknowledged() {
     let mut consumer = consume(&channel, &queue).await;
     assert_eq!(publish(&channel, &queue, b"hello").await, Confirmation::Ack(None));
     let delivery = next(&mut consumer).await;
-    assert_eq!((&delivery.data[..], delivery.redelivered, delivery.routing_key.as_str()), (&b"hello"[..], false, &*queue));
+    assert_eq!(
+        (&delivery.data[..], delivery.redelivered, delivery.routing_key.as_str()),
+        (&b"hello"[..], false, &*queue)
+    );
     soon("ack", delivery.ack(BasicAckOptions::default())).await.unwrap();
     let seen = server.until("the ack", |snapshot| snapshot.queues[0].totals.acknowledged == 1).await;
     assert_eq!((seen.queues[0].totals.published, seen.queues[0].unacknowledged, seen.held_bytes), (1, 0, 0));
-    assert_eq!((seen.connections[0].client_name.as_deref(), seen.connections[0].user.as_str()), (Some("test"), "guest"));
+    assert_eq!(
+        (seen.connections[0].client_name.as_deref(), seen.connections[0].user.as_str()),
+        (Some("test"), "guest")
+    );
 }
 
 #[tokio::test]
@@ -135,8 +141,8 @@ async fn a_large_message_is_split_over_frames_and_put_together_again() {
 }
 
 #[tokio::test]
-async fn a_slow_connection_gets_the_rest_when_it_reads_on() {
-    // Forty times the bound on deliveries that are on their way.
+async fn more_than_may_be_on_its_way_arrives_as_well() {
+    // Forty times the bound on deliveries that are on their way to a connection.
     let server = Server::start().await;
     let (_connection, channel) = server.channel().await;
     let queue = declare(&channel, "q", QueueDeclareOptions::default()).await;

@@ -188,3 +188,37 @@ async fn a_client_that_closes_gets_the_answer_and_the_end() {
     read_method(&mut stream, 10, 51).await;
     assert!(read_to_end(&mut stream).await.is_empty());
 }
+
+#[tokio::test]
+async fn a_client_that_does_not_read_gets_no_more_than_the_bound() {
+    let server = Server::start().await;
+    let mut stream = logged_in(&server).await;
+    stream.write_all(&frame(1, 1, b"\x00\x14\x00\x0a\x00")).await.unwrap();
+    stream.write_all(&frame(1, 1, b"\x00\x32\x00\x0a\x00\x00\x01q\x00\x00\x00\x00\x00")).await.unwrap();
+    // Two unknowns, the socket's buffers and the bound; 64 MiB is more than both.
+    let message = [
+        &frame(1, 1, b"\x00\x3c\x00\x28\x00\x00\x00\x01q\x00")[..],
+        &frame(2, 1, &[&[0, 60, 0, 0][..], &8000u64.to_be_bytes(), &[0, 0]].concat()),
+        &frame(3, 1, &[7; 8000]),
+    ]
+    .concat();
+    let (mut reading, mut writing) = stream.into_split();
+    for _ in 0..8192 {
+        writing.write_all(&message).await.unwrap();
+    }
+    server.until("all messages", |snapshot| snapshot.queues.iter().any(|queue| queue.ready == 8192)).await;
+    // basic.consume without acknowledgement, and nobody reads.
+    let consume = b"\x00\x3c\x00\x14\x00\x00\x01q\x01c\x02\x00\x00\x00\x00";
+    writing.write_all(&frame(1, 1, consume)).await.unwrap();
+    let bound = crosstalk_broker::Limits::default().delivery_bytes + 8192 + crosstalk_broker::MESSAGE_OVERHEAD_BYTES;
+    let full = server.until("a full backlog", |s| s.connections[0].backlog_bytes > bound / 2).await;
+    assert!(full.connections[0].backlog_bytes <= bound, "{}", full.connections[0].backlog_bytes);
+    assert!(full.queues[0].ready > 0);
+    let mut sink = vec![0; 1 << 16];
+    soon("the rest", async {
+        while server.broker.snapshot().await.unwrap().queues[0].ready > 0 {
+            assert!(reading.read(&mut sink).await.unwrap() > 0);
+        }
+    })
+    .await;
+}

@@ -130,7 +130,7 @@ async fn index(State(pages): State<WeakPages>, headers: HeaderMap) -> Result<Res
     for role in &description.roles {
         text += &format!("\n  {:17} {}", role.paradigm, role.about);
     }
-    text += "\n\nLines to copy:\n";
+    text += if description.roles.is_empty() { "\nLines to copy:\n" } else { "\n\nLines to copy:\n" };
     for curl in &description.curl {
         text += &format!("\n# {}\n{}\n", curl.about, curl.line);
     }

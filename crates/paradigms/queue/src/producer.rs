@@ -20,6 +20,7 @@ use crosstalk_host::{
     runs::{self, Conclusion, Kept, LOAD, Plan, RunRequest},
 };
 use crosstalk_measure::{Exchange, Pace};
+use futures_util::FutureExt;
 use lapin::types::ShortString;
 
 use crate::wire::{self, Options, PARADIGM};
@@ -104,10 +105,9 @@ async fn start(State(producer): State<Producer>, params: Params, request: Reques
         let producer = Arc::new(producer);
         run.drive(|message| {
             let (publisher, producer, link) = (Arc::clone(&publisher), Arc::clone(&producer), link.clone());
-            async move {
-                let pending = publisher.publish(&message).await;
-                async move { producer.confirmed(&link, &message.identity, pending).await }
-            }
+            // In two stages: messages leave one after the other, and their confirms are awaited together.
+            async move { (publisher.publish(&message).await, message.identity) }
+                .map(|(pending, id)| async move { producer.confirmed(&link, &id, pending).await })
         })
         .await?;
         Ok(Conclusion::default())

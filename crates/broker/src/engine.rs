@@ -21,6 +21,8 @@ mod exchange_methods;
 mod headers;
 mod lifecycle;
 mod message;
+#[cfg(test)]
+mod model_test;
 mod names;
 mod publish;
 mod queue;
@@ -28,13 +30,16 @@ mod queue_methods;
 mod settle;
 mod snapshot;
 mod targets;
+#[cfg(test)]
+mod tests;
 mod topic;
 mod topology;
 
 use std::collections::BTreeMap;
 
 use amq_protocol::protocol::{
-    AMQPClass, basic, channel as channel_class, confirm, connection as connection_class, exchange as exchange_class, queue as queue_class,
+    AMQPClass, basic, channel as channel_class, confirm, connection as connection_class, exchange as exchange_class,
+    queue as queue_class,
 };
 
 pub(crate) use command::{ChannelKey, Client, Command, ConnectionId, Effect, Outbound};

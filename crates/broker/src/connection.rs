@@ -101,8 +101,12 @@ where
             let (name, user, vhost) = (client.name.clone(), &client.user, &client.vhost);
             tracing::info!(peer = peer.address, name, user, vhost, "connected");
             let end = exchange(shared, source, write, negotiated).await;
-            tracing::info!(peer = peer.address, name, reason = end.as_ref().err().map(tracing::field::display),
-                "disconnected");
+            tracing::info!(
+                peer = peer.address,
+                name,
+                reason = end.as_ref().err().map(tracing::field::display),
+                "disconnected"
+            );
         }
         // Port checks and load balancers connect and say nothing.
         Err(ConnectionError::HungUp) => tracing::debug!(peer = peer.address, "hung up in the handshake"),

@@ -1,0 +1,234 @@
+//! The attempts of one run: when the next one is due, what each brought, and when there is nothing left to ask for.
+//! It does not know how the messages come into the mailbox.
+
+use std::time::{Duration, Instant};
+
+use bytes::{Bytes, BytesMut};
+use crosstalk_contract::{
+    Message, RunId,
+    frame::{MESSAGES_MEDIA_TYPE, OVERHEAD_MAX, PAYLOAD_MAX},
+    record::ExchangeRecord,
+    report::{RunReport, RunState},
+};
+use crosstalk_host::{
+    Host, Receiver,
+    peers::{PeerError, Peers, unreachable_peer},
+    receiver::shown,
+};
+use tokio::time::{Instant as Tick, sleep, sleep_until};
+use tracing::warn;
+
+use super::{PRODUCER, schedule::Schedule};
+use crate::{
+    PollingError,
+    wire::{self, DEPOSIT, Deposit, HELD, LAST, MAILBOX, PARADIGM},
+};
+
+/// Longest time for an answer beyond the time it was asked to be held.
+const ANSWER_MAX: Duration = Duration::from_secs(30);
+/// Largest answer that is read: `polling.batch_bytes` at its highest, and the frames around as many payloads as
+/// that is likely to hold; or one largest message.
+const BODY_MAX: usize = (64 << 20) + 100_000 * OVERHEAD_MAX + PAYLOAD_MAX;
+/// Pause after an attempt that failed, when polls follow each other without one.
+const RETRY_PAUSE: Duration = Duration::from_millis(100);
+/// Most attempts in one run: each leaves a record of 32 B.
+const ATTEMPTS_MAX: usize = 1_000_000;
+/// For how long the last question is held, which waits for the producer to end its deposit.
+const LEAVE_WAIT: Duration = Duration::from_secs(1);
+/// How often it is asked again.
+const LEAVE_TRIES: u32 = 5;
+
+/// The attempts of one run.
+pub(super) struct Polls<'a> {
+    host: &'a Host,
+    receiver: &'a Receiver,
+    run: RunId,
+    schedule: Schedule,
+    away_max: Duration,
+    url: String,
+    /// Everything up to this offset is noted in the inbox.
+    after: u64,
+    away_since: Option<Instant>,
+    pub(super) figures: Figures,
+}
+
+/// What the attempts came to.
+#[derive(Debug, Default)]
+pub(super) struct Figures {
+    pub(super) attempts: Vec<ExchangeRecord>,
+    pub(super) empty: u64,
+    pub(super) failed: u64,
+    pub(super) held: u64,
+    pub(super) messages: u64,
+}
+
+struct Answer {
+    messages: Vec<Message>,
+    bytes: u64,
+    last: u64,
+    deposit: Option<Deposit>,
+    held: bool,
+}
+
+impl<'a> Polls<'a> {
+    pub(super) fn new(
+        host: &'a Host,
+        receiver: &'a Receiver,
+        run: RunId,
+        schedule: Schedule,
+        away_max: Duration,
+    ) -> Result<Self, PollingError> {
+        let url = host.peers().url(PRODUCER).map_err(PollingError::Deposit)?;
+        let url = format!("{url}{MAILBOX}");
+        let figures = Figures::default();
+        Ok(Self { host, receiver, run, schedule, away_max, url, after: 0, away_since: None, figures })
+    }
+
+    /// Polls until `expected` messages are here or no more can come.
+    pub(super) async fn go(&mut self, expected: u64) -> Result<(), PollingError> {
+        while self.figures.messages < expected {
+            if self.figures.attempts.len() >= ATTEMPTS_MAX {
+                return Err(PollingError::TooMany(ATTEMPTS_MAX));
+            }
+            let began = Tick::now();
+            if self.attempt().await? == Deposit::Over {
+                break;
+            }
+            if let Schedule::Short { interval } = self.schedule
+                && self.figures.messages < expected
+            {
+                sleep_until(began + interval).await;
+            }
+        }
+        Ok(())
+    }
+
+    /// Confirms what came last, so that the mailbox may drop it, and waits until the producer has closed its
+    /// accounts of the deposit. It asks for nothing, so it is none of the attempts.
+    pub(super) async fn leave(&self) {
+        for _ in 0..LEAVE_TRIES {
+            match self.ask(Some(LEAVE_WAIT)).await {
+                Ok(Answer { deposit: Some(Deposit::Open), .. }) => {}
+                Ok(_) => return,
+                Err(error) => return warn!("run {}: cannot confirm the last messages: {error}", self.run),
+            }
+        }
+    }
+
+    async fn attempt(&mut self) -> Result<Deposit, PollingError> {
+        let began_ns = self.host.clock().now_ns();
+        let answer = match self.ask(self.schedule.wait()).await {
+            Ok(answer) => answer,
+            Err(AskError::Peer(source)) => return self.failed(source).await,
+            Err(AskError::Form(reason)) => return Err(PollingError::Answer(reason)),
+        };
+        let answered_ns = self.host.clock().now_ns();
+        self.away_since = None;
+        let messages = answer.messages.len() as u64;
+        self.figures.attempts.push(ExchangeRecord { began_ns, answered_ns, messages, bytes: answer.bytes });
+        self.figures.held += u64::from(answer.held);
+        self.figures.empty += u64::from(messages == 0);
+        self.tell(&answer, Duration::from_nanos(answered_ns.saturating_sub(began_ns)));
+        self.take(&answer.messages).await?;
+        self.after = answer.last;
+        match answer.deposit {
+            Some(deposit) => Ok(deposit),
+            None if messages == 0 => self.deposit().await,
+            None => Ok(Deposit::Open),
+        }
+    }
+
+    /// Notes every message in the inbox; only then may the next poll confirm them. Who works slowly polls late.
+    async fn take(&mut self, messages: &[Message]) -> Result<(), PollingError> {
+        let mut arrived = Vec::with_capacity(messages.len());
+        for message in messages {
+            arrived.push(self.receiver.arrived(PARADIGM, self.host.name(), message)?);
+        }
+        self.figures.messages += messages.len() as u64;
+        for arrived in arrived {
+            let turn = self.receiver.turn().await;
+            let receiver = self.receiver.clone();
+            self.host.spawn(async move {
+                if let Err(error) = receiver.work(arrived, turn).await {
+                    warn!("a message was worked on, but that cannot be noted: {error}");
+                }
+            });
+        }
+        Ok(())
+    }
+
+    async fn failed(&mut self, source: PeerError) -> Result<Deposit, PollingError> {
+        self.figures.failed += 1;
+        let since = *self.away_since.get_or_insert_with(Instant::now);
+        if since.elapsed() >= self.away_max {
+            return Err(PollingError::Away { waited: since.elapsed(), source });
+        }
+        if self.figures.failed == 1 {
+            warn!("run {}: an attempt failed, trying on: {source}", self.run);
+        }
+        if self.schedule.wait().is_some() {
+            sleep(RETRY_PAUSE).await;
+        }
+        Ok(Deposit::Open)
+    }
+
+    /// How the deposit stands, when the mailbox knows nothing of the run: it has not begun, or all of it expired,
+    /// or the producer was restarted.
+    async fn deposit(&mut self) -> Result<Deposit, PollingError> {
+        let url = format!("{}/runs/{}", self.host.peers().url(PRODUCER).map_err(PollingError::Deposit)?, self.run);
+        let asked = self.host.peers().client().get(url).timeout(ANSWER_MAX);
+        match Peers::json::<RunReport>(PRODUCER, asked).await {
+            Ok(report) if report.state == RunState::Sending => Ok(Deposit::Open),
+            Ok(_) => Ok(Deposit::Over),
+            Err(PeerError::Refused { status: 404, .. }) => Err(PollingError::Forgotten(self.run)),
+            Err(error) => self.failed(error).await,
+        }
+    }
+
+    async fn ask(&self, wait: Option<Duration>) -> Result<Answer, AskError> {
+        let mut request = self.host.peers().client().get(&self.url).query(&[("after", self.after)]);
+        request = request.query(&[("run", self.run.to_string())]).timeout(wait.unwrap_or_default() + ANSWER_MAX);
+        if let Some(wait) = wait {
+            request = request.query(&[("wait", crosstalk_contract::units::format_duration(wait))]);
+        }
+        let mut response = Peers::checked(PRODUCER, request.header("accept", MESSAGES_MEDIA_TYPE)).await?;
+        let headers = response.headers();
+        let header = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
+        let last = header(LAST).and_then(|text| text.parse().ok());
+        let last = last.ok_or_else(|| AskError::Form(format!("header {LAST}: expected an offset")))?;
+        let (deposit, held) = (header(DEPOSIT).and_then(Deposit::from_word), header(HELD).is_some());
+        let mut body = BytesMut::new();
+        while let Some(piece) = response.chunk().await.map_err(|source| unreachable_peer(PRODUCER, source))? {
+            if body.len() + piece.len() > BODY_MAX {
+                return Err(AskError::Form(format!("over {BODY_MAX} B")));
+            }
+            body.extend_from_slice(&piece);
+        }
+        let body: Bytes = body.freeze();
+        let bytes = body.len() as u64;
+        let messages = wire::decode(body).map_err(|error| AskError::Form(error.to_string()))?;
+        Ok(Answer { messages, bytes, last, deposit, held })
+    }
+
+    fn tell(&self, answer: &Answer, took: Duration) {
+        let Some(first) = answer.messages.first() else { return };
+        let (attempt, count) = (self.figures.attempts.len(), answer.messages.len());
+        self.host.narrate(self.run, first.identity.seq, || {
+            let held = if answer.held { "held open" } else { "answered at once, after" };
+            format!(
+                "asked the mailbox for run {}, attempt {attempt}: {held} {}, {count} message(s)",
+                self.run,
+                shown(took)
+            )
+        });
+    }
+}
+
+/// Why an attempt brought nothing to go by.
+#[derive(Debug, thiserror::Error)]
+enum AskError {
+    #[error(transparent)]
+    Peer(#[from] PeerError),
+    #[error("the answer cannot be read: {0}")]
+    Form(String),
+}

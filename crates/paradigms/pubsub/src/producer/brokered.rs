@@ -1,0 +1,71 @@
+//! Publishing through a broker: one copy, one confirm, whoever subscribed. It does not know the subscribers, only
+//! by which names the broker would keep their copies.
+
+use std::sync::Arc;
+
+use axum::response::Response;
+use crosstalk_amqp_link::{Link, Publisher as Channel, Route};
+use crosstalk_host::{
+    http::Refusal,
+    runs::{self, Conclusion, Kept, Plan, RunRequest},
+};
+use futures_util::FutureExt;
+use lapin::types::ShortString;
+
+use super::{Publisher, RECEIVER};
+use crate::wire::{self, Options, PARADIGM};
+
+pub(super) async fn start(publisher: Publisher, request: RunRequest, link: Link) -> Result<Response, Refusal> {
+    let exchange = ShortString::from(publisher.options.exchange.as_str());
+    let plan = Plan {
+        paradigm: PARADIGM,
+        over: link.broker().to_owned(),
+        receiver: RECEIVER.to_owned(),
+        settle_idle: None,
+        kept: Some(kept(&link, &publisher.options)),
+    };
+    let host = publisher.host.clone();
+    runs::start(&host, request, plan, move |run| async move {
+        // Not mandatory: a topic without subscribers is no error, the message is for nobody then.
+        let key = ShortString::from(wire::routing_key(run.id));
+        let route = Route { exchange: exchange.clone(), key, mandatory: false };
+        let declare = wire::declare_exchange(&exchange);
+        let clock = publisher.host.clock();
+        let timeout = publisher.options.confirm_timeout.0;
+        let to = Arc::<str>::from(format!("exchange {exchange} at {}", link.broker()));
+        let channel = Channel::open(link, route, declare, clock, timeout).await?;
+        let publisher = Arc::new(publisher);
+        run.drive(|message| {
+            let (publisher, channel, to) = (Arc::clone(&publisher), Arc::clone(&channel), Arc::clone(&to));
+            // In two stages: messages leave one after the other, and their confirms are awaited together.
+            async move { (channel.publish(&message).await, message.identity) }.map(move |(pending, id)| async move {
+                let exchange = pending.outcome(&clock).await;
+                publisher.tell(&id, &to, "confirmed", &exchange);
+                exchange
+            })
+        })
+        .await?;
+        Ok(Conclusion::default())
+    })
+    .await
+}
+
+/// What waits in the subscriptions of the consumer's subscribers. How many there are stands in the options of both
+/// ends; publishing does not need it. The broker does not know of which run messages are, so runs at the same time
+/// may see each other's.
+fn kept(link: &Link, options: &Options) -> Kept {
+    let queues: Vec<_> =
+        (1..=options.subscribers).map(|n| wire::subscription(&options.exchange, &wire::subscriber(n))).collect();
+    let (link, queues) = (link.clone(), Arc::<[String]>::from(queues));
+    Arc::new(move |_| {
+        let (link, queues) = (link.clone(), Arc::clone(&queues));
+        Box::pin(async move {
+            let mut waiting = 0;
+            for queue in queues.iter() {
+                // One that the broker does not know was never subscribed: nothing waits for it.
+                waiting += link.waiting_in(queue).await.unwrap_or(0);
+            }
+            waiting
+        })
+    })
+}
