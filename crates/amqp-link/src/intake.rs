@@ -8,6 +8,7 @@ use crosstalk_contract::Message;
 use crosstalk_host::{
     Host, Receiver,
     inbox::InboxError,
+    readiness::Needed,
     receiver::{Arrived, Turn},
 };
 use futures_util::{StreamExt, stream};
@@ -18,9 +19,9 @@ use lapin::{
     types::{FieldTable, ShortString},
 };
 use tokio::sync::mpsc;
-use tracing::{debug, info, warn};
+use tracing::{debug, warn};
 
-use crate::{Declare, Link, identity};
+use crate::{Declare, Link, error::reason, identity};
 
 /// Pause before a message that cannot be kept goes back to the queue: without one it would be delivered again at
 /// once, and both sides would do nothing else.
@@ -48,29 +49,28 @@ struct Noted {
 }
 
 impl Intake {
-    /// Consumes until the node stops.
+    /// Consumes until the node stops. The node is not ready before this does: what is published to a topic before
+    /// a subscription exists, that subscription misses.
     pub fn start(self, host: &Host, receiver: &Receiver, link: &Link) {
         // As many can be under way as the broker hands out at once.
         let (noted, to_work) = mpsc::channel(usize::from(self.prefetch));
         host.spawn(work_off(receiver.clone(), to_work));
+        let needed = host.readiness().need(&format!("queue {} at {}", self.queue, link.broker()));
         let (receiver, link) = (receiver.clone(), link.clone());
-        host.spawn(async move { self.run(&receiver, &link, &noted).await });
+        host.spawn(async move { self.run(&receiver, &link, &noted, &needed).await });
     }
 
-    async fn run(&self, receiver: &Receiver, link: &Link, noted: &mpsc::Sender<Noted>) {
+    async fn run(&self, receiver: &Receiver, link: &Link, noted: &mpsc::Sender<Noted>, needed: &Needed) {
         let mut pauses = link.pauses();
         while let Some(connection) = link.up().await {
-            let (broker, queue) = (link.broker(), &self.queue);
             match self.consumer(&connection).await {
                 Ok(consumer) => {
-                    info!("{} consumes from queue {queue} at {broker}", self.name);
+                    needed.there();
                     pauses = link.pauses();
                     self.take(consumer, receiver, noted).await;
-                    warn!("{} no longer consumes from queue {queue} at {broker}; trying again", self.name);
+                    needed.missing("the connection was lost, or the queue deleted");
                 }
-                Err(error) => {
-                    warn!("{}", link.refused(format!("let {} consume from queue {queue}", self.name), &error))
-                }
+                Err(error) => needed.missing(&reason(&error)),
             }
             if let Some(pause) = pauses.next() {
                 tokio::time::sleep(pause).await;

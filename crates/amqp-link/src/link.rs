@@ -7,8 +7,9 @@ use crosstalk_contract::topology::BrokerAddress;
 use crosstalk_host::{Host, readiness::Needed};
 use futures_util::StreamExt;
 use lapin::{
-    Channel, Connection, Event,
+    Connection, Event,
     options::QueueDeclareOptions,
+    protocol::constants::REPLY_SUCCESS,
     types::{FieldTable, ShortString},
 };
 use tokio::{sync::watch, time::timeout};
@@ -18,6 +19,9 @@ use crate::{LinkError, error::reason, handshake, links::LinkOptions};
 
 /// Failed attempts in a row before the first one is told: brokers and nodes start at the same time.
 const UNTOLD: usize = 3;
+
+/// Longest time for saying goodbye; a node has to stop within two seconds.
+const CLOSE_MAX: Duration = Duration::from_millis(300);
 
 /// The current connection, or why there is none.
 type State = Result<Arc<Connection>, String>;
@@ -42,7 +46,11 @@ impl Link {
             options,
             state: sender,
         };
-        host.spawn(keeper.keep());
+        let shutdown = host.shutdown().clone();
+        host.spawn_to_end(async move {
+            shutdown.run_until_cancelled(keeper.keep()).await;
+            keeper.close().await;
+        });
         Self { broker, options, state }
     }
 
@@ -108,18 +116,24 @@ impl Link {
         LinkError::Refused { broker: self.broker.to_string(), action: action.into(), reason: reason(error) }
     }
 
-    /// How many messages wait in `queue`; `None` when there is no such queue, or the broker cannot be asked.
-    pub async fn waiting_in(&self, queue: &str) -> Option<u64> {
-        let queue = ShortString::try_new(queue).ok()?;
-        let connection = self.connected().await.ok()?;
-        let asked = async {
-            // A channel of its own: asking for a queue that does not exist ends the channel.
-            let channel: Channel = connection.create_channel().await?;
-            let passive = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
-            channel.queue_declare(queue, passive, FieldTable::default()).await
-        };
-        let answer = timeout(self.patience(), asked).await.ok()?.ok()?;
-        Some(u64::from(answer.message_count()))
+    /// How many messages wait in these queues together. One that does not exist holds none, and neither does a
+    /// broker that cannot be asked, as far as anyone can tell.
+    pub async fn waiting_in(&self, queues: &[ShortString]) -> u64 {
+        let Ok(connection) = self.connected().await else { return 0 };
+        let mut waiting = 0;
+        for queue in queues {
+            let asked = async {
+                // A channel for each: asking for a queue that does not exist ends the channel.
+                let channel = connection.create_channel().await?;
+                let passive = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
+                channel.queue_declare(queue.clone(), passive, FieldTable::default()).await
+            };
+            match timeout(self.patience(), asked).await {
+                Ok(answer) => waiting += answer.map_or(0, |queue| u64::from(queue.message_count())),
+                Err(_) => break,
+            }
+        }
+        waiting
     }
 }
 
@@ -134,7 +148,7 @@ struct Keeper {
 }
 
 impl Keeper {
-    async fn keep(self) {
+    async fn keep(&self) {
         let uri = match handshake::parse(&self.url, self.options.heartbeat_s()) {
             Ok(uri) => uri,
             Err(fault) => return self.missing(fault, true),
@@ -158,6 +172,15 @@ impl Keeper {
                 }
             }
             tokio::time::sleep(pauses.next().unwrap_or(self.options.backoff_max.0)).await;
+        }
+    }
+
+    /// Says goodbye, so that the broker need not take the node for dead.
+    async fn close(&self) {
+        let last = self.state.send_replace(Err("this node stops".to_owned()));
+        if let Ok(connection) = last {
+            // A broker that does not answer is left without.
+            let _ = timeout(CLOSE_MAX, connection.close(REPLY_SUCCESS, ShortString::from("the node stops"))).await;
         }
     }
 

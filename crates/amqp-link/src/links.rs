@@ -2,6 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use backon::BackoffBuilder;
 use crosstalk_host::{
     Host,
     config::{ConfigError, Span},
@@ -27,13 +28,14 @@ impl LinkOptions {
 
     /// Pauses between attempts, for good. Spread at random, as all nodes lose a broker at the same moment.
     pub(crate) fn pauses(&self) -> impl Iterator<Item = Duration> + Send + use<> {
-        use backon::BackoffBuilder;
+        let (min, max) = (self.backoff_min.0, self.backoff_max.0);
         backon::ExponentialBuilder::default()
-            .with_min_delay(self.backoff_min.0)
-            .with_max_delay(self.backoff_max.0)
+            .with_min_delay(min)
+            .with_max_delay((max / 2).max(min)) // the jitter at most doubles it
             .with_jitter()
             .without_max_times()
             .build()
+            .map(move |pause| pause.min(max))
     }
 }
 
@@ -89,7 +91,7 @@ mod tests {
         let pauses: Vec<_> = options.pauses().take(1000).collect();
         assert_eq!(pauses.len(), 1000);
         assert!(pauses[0] >= Duration::from_millis(100));
-        assert!(pauses.iter().all(|pause| *pause < Duration::from_millis(2200)));
+        assert!(pauses.iter().all(|pause| *pause <= Duration::from_secs(2)));
         assert_eq!(options.heartbeat_s(), 10);
     }
 }

@@ -19,7 +19,8 @@ use crosstalk_host::{
 };
 use crosstalk_lab::{LabError, cluster::Cluster};
 use serde::Deserialize;
-use tokio::{sync::watch, task::JoinSet};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
 
 pub(crate) use self::logs::Shown;
 use self::{
@@ -64,7 +65,7 @@ pub(crate) struct Local {
     topology: Topology,
     options: LocalOptions,
     children: JoinSet<()>,
-    end: watch::Sender<bool>,
+    ending: CancellationToken,
     log: Log,
     /// Removed at the end; `None` when the user named a directory to keep.
     temporary: Option<PathBuf>,
@@ -85,8 +86,15 @@ impl Local {
         let wanted = topology::load("local", args.port_base)?;
         let (data, temporary) = data_directory(args)?;
         let log = Log::new(if args.verbose { Shown::Everything } else { Shown::Worries });
-        let (end, ending) = watch::channel(false);
-        let mut local = Self { topology: wanted, options, children: JoinSet::new(), end, log, temporary, began };
+        let mut local = Self {
+            topology: wanted,
+            options,
+            children: JoinSet::new(),
+            ending: CancellationToken::new(),
+            log,
+            temporary,
+            began,
+        };
         let mut started = Vec::new();
         for (name, address) in local.topology.nodes.clone() {
             let plan = Plan {
@@ -108,7 +116,7 @@ impl Local {
         for (mut child, announcement) in started.into_iter().zip(announced) {
             child.fix(&announcement);
             child.tell(&told).await;
-            local.children.spawn(child.live(told.clone(), options, ending.clone()));
+            local.children.spawn(child.live(told.clone(), options, local.ending.clone()));
         }
         Ok(local)
     }
@@ -137,7 +145,7 @@ impl Local {
 
     /// Ends all nodes, by force after `local.stop_grace`.
     pub(crate) async fn stop(mut self) {
-        let _ = self.end.send(true);
+        self.ending.cancel();
         while self.children.join_next().await.is_some() {}
         if let Some(directory) = self.temporary.take() {
             let _ = std::fs::remove_dir_all(directory);

@@ -145,6 +145,12 @@ impl Host {
         self.0.tasks.spawn(task);
     }
 
+    /// Runs `task`, which has to see by itself that the node stops, and to end soon after: a stopping node waits
+    /// for it. For what has to say goodbye to somebody.
+    pub fn spawn_to_end(&self, task: impl Future<Output = ()> + Send + 'static) {
+        self.0.tasks.spawn(task);
+    }
+
     pub(crate) fn tasks(&self) -> &TaskTracker {
         &self.0.tasks
     }

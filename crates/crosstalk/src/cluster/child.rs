@@ -8,9 +8,10 @@ use rustix::process::{Pid, Signal, kill_process};
 use tokio::{
     io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines},
     process::{self, ChildStdin, ChildStdout},
-    sync::watch,
     time::timeout,
 };
+
+use tokio_util::sync::CancellationToken;
 
 use super::{ClusterError, LocalOptions, logs::Log};
 
@@ -94,11 +95,11 @@ impl Child {
     }
 
     /// Watches the node until the cluster ends; one that ends by itself is started again.
-    pub(super) async fn live(mut self, topology: String, options: LocalOptions, mut ending: watch::Receiver<bool>) {
+    pub(super) async fn live(mut self, topology: String, options: LocalOptions, ending: CancellationToken) {
         let mut restarts = 0;
         loop {
             tokio::select! {
-                _ = ending.wait_for(|ending| *ending) => return self.end(options.stop_grace.0).await,
+                () = ending.cancelled() => return self.end(options.stop_grace.0).await,
                 status = self.process.wait() => {
                     let how = status.map_or_else(|error| error.to_string(), |status| status.to_string());
                     if restarts == options.restarts_max {
@@ -108,7 +109,7 @@ impl Child {
                 }
             }
             tokio::select! {
-                _ = ending.wait_for(|ending| *ending) => return,
+                () = ending.cancelled() => return,
                 () = tokio::time::sleep(options.restart_delay.0) => {}
             }
             restarts += 1;

@@ -106,6 +106,18 @@ impl Upload {
         Self { pieces, buffer: BytesMut::new(), payload_max, left: upload_max, fault: Fault::default() }
     }
 
+    /// Reads the first piece. A client that asks whether to go on (`Expect: 100-continue`) is told so by that; behind
+    /// an answer that came first, such as 202, it would send nothing.
+    ///
+    /// # Errors
+    /// When there is none in time.
+    pub async fn begun(mut self) -> Result<Self, Refusal> {
+        if let Some(piece) = self.pieces.next().await? {
+            self.take(&piece).map_err(Refusal::too_large)?;
+        }
+        Ok(self)
+    }
+
     /// Lowers the bound on one payload to `max` bytes.
     pub fn limit(&mut self, max: usize) {
         self.payload_max = self.payload_max.min(max);
@@ -137,15 +149,18 @@ impl Upload {
             match self.pieces.next().await.map_err(|refusal| refusal.detail().to_owned())? {
                 None if self.buffer.is_empty() => return Ok(None),
                 None => return Err("the upload ended in the middle of a payload".to_owned()),
-                Some(piece) => {
-                    let Some(left) = self.left.checked_sub(piece.len() as u64) else {
-                        return Err("the upload is over http.upload_max; send it in several runs".to_owned());
-                    };
-                    self.left = left;
-                    self.buffer.extend_from_slice(&piece);
-                }
+                Some(piece) => self.take(&piece)?,
             }
         }
+    }
+
+    fn take(&mut self, piece: &[u8]) -> Result<(), String> {
+        let Some(left) = self.left.checked_sub(piece.len() as u64) else {
+            return Err("the upload is over http.upload_max; send it in several runs".to_owned());
+        };
+        self.left = left;
+        self.buffer.extend_from_slice(piece);
+        Ok(())
     }
 }
 

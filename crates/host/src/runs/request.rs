@@ -147,7 +147,7 @@ async fn payloads(
     let media_type = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
     if media_type == Some(PAYLOADS_MEDIA_TYPE) {
         let upload = Upload::new(body, options.body_idle.0, payload_max, options.upload_max.0);
-        return Ok((Payloads::Uploaded(upload), "uploaded".to_owned()));
+        return Ok((Payloads::Uploaded(upload.begun().await?), "uploaded".to_owned()));
     }
     let body = read_whole(body, payload_max, options.body_idle.0).await?;
     if !body.is_empty() {

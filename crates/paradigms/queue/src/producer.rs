@@ -121,7 +121,7 @@ fn kept(link: &Link, queue: &ShortString) -> Kept {
     let (link, queue) = (link.clone(), queue.clone());
     Arc::new(move |_| {
         let (link, queue) = (link.clone(), queue.clone());
-        Box::pin(async move { link.waiting_in(queue.as_str()).await.unwrap_or(0) })
+        Box::pin(async move { link.waiting_in(&[queue]).await })
     })
 }
 

@@ -86,7 +86,8 @@ async fn read_json<T: DeserializeOwned>(body: Body) -> Result<T, Refusal> {
 /// Answers when the session is open, so that whoever invited knows.
 async fn invited(State(consumer): State<Consumer>, _: Params, body: Body) -> Result<StatusCode, Refusal> {
     let invitation: Invitation = read_json(body).await?;
-    let opened = consumer.open(&invitation).await;
+    // A task of its own: half a session must not stay behind when whoever invited does not wait for the answer.
+    let opened = tokio::spawn(async move { consumer.open(&invitation).await }).await.map_err(Refusal::internal)?;
     opened.map(|()| StatusCode::NO_CONTENT).map_err(|error| Refusal::unavailable(error.to_string()))
 }
 

@@ -34,10 +34,7 @@ use crosstalk_host::{
 use crosstalk_measure::{Exchange, Pace, histogram::ms};
 use futures_util::FutureExt;
 use serde_json::{Map, Value, json};
-use tokio::{
-    sync::oneshot,
-    time::{sleep, timeout},
-};
+use tokio::{sync::oneshot, time::timeout};
 use tracing::{info, warn};
 
 use crate::{
@@ -217,16 +214,12 @@ impl Streamer {
         let inviting = async {
             loop {
                 let request = self.host.peers().client().post(&url).timeout(waited).json(invitation);
-                tokio::select! {
-                    Ok(session) = &mut opened => return session,
-                    invited = Peers::checked(RECEIVER, request) => reason = invited.err().map(|error| error.to_string()),
-                }
-                // Whoever accepted opens the session before it says so. Who did not is asked again: a receiver that
-                // is late is not absent.
-                if let Ok(session) = opened.try_recv() {
+                reason = Peers::checked(RECEIVER, request).await.err().map(|error| error.to_string());
+                // Who accepted has opened the session by now, or almost. Who did not is asked again: a receiver
+                // that is late is not absent.
+                if let Ok(Ok(session)) = timeout(INVITE_PAUSE, &mut opened).await {
                     return session;
                 }
-                sleep(INVITE_PAUSE).await;
             }
         };
         let opened = timeout(waited, self.host.shutdown().run_until_cancelled(inviting)).await;

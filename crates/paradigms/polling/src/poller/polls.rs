@@ -48,6 +48,8 @@ pub(super) struct Polls<'a> {
     url: String,
     /// Everything up to this offset is noted in the inbox.
     after: u64,
+    /// The producer said that the deposit is over, when the mailbox knew nothing of the run.
+    told_over: bool,
     away_since: Option<Instant>,
     pub(super) figures: Figures,
 }
@@ -81,7 +83,7 @@ impl<'a> Polls<'a> {
         let url = host.peers().url(PRODUCER).map_err(PollingError::Deposit)?;
         let url = format!("{url}{MAILBOX}");
         let figures = Figures::default();
-        Ok(Self { host, receiver, run, schedule, away_max, url, after: 0, away_since: None, figures })
+        Ok(Self { host, receiver, run, schedule, away_max, url, after: 0, told_over: false, away_since: None, figures })
     }
 
     /// Polls until `expected` messages are here or no more can come.
@@ -117,7 +119,8 @@ impl<'a> Polls<'a> {
 
     async fn attempt(&mut self) -> Result<Deposit, PollingError> {
         let began_ns = self.host.clock().now_ns();
-        let answer = match self.ask(self.schedule.wait()).await {
+        let wait = self.schedule.wait().filter(|_| !self.told_over);
+        let answer = match self.ask(wait).await {
             Ok(answer) => answer,
             Err(AskError::Peer(source)) => return self.failed(source).await,
             Err(AskError::Form(reason)) => return Err(PollingError::Answer(reason)),
@@ -133,7 +136,9 @@ impl<'a> Polls<'a> {
         self.after = answer.last;
         match answer.deposit {
             Some(deposit) => Ok(deposit),
-            None if messages == 0 => self.deposit().await,
+            // All of it may have come between that answer and the producer's word: only a further attempt tells.
+            None if messages == 0 && self.told_over => Ok(Deposit::Over),
+            None if messages == 0 => self.ask_whether_over().await,
             None => Ok(Deposit::Open),
         }
     }
@@ -174,12 +179,14 @@ impl<'a> Polls<'a> {
 
     /// How the deposit stands, when the mailbox knows nothing of the run: it has not begun, or all of it expired,
     /// or the producer was restarted.
-    async fn deposit(&mut self) -> Result<Deposit, PollingError> {
+    async fn ask_whether_over(&mut self) -> Result<Deposit, PollingError> {
         let url = format!("{}/runs/{}", self.host.peers().url(PRODUCER).map_err(PollingError::Deposit)?, self.run);
         let asked = self.host.peers().client().get(url).timeout(ANSWER_MAX);
         match Peers::json::<RunReport>(PRODUCER, asked).await {
-            Ok(report) if report.state == RunState::Sending => Ok(Deposit::Open),
-            Ok(_) => Ok(Deposit::Over),
+            Ok(report) => {
+                self.told_over = report.state != RunState::Sending;
+                Ok(Deposit::Open)
+            }
             Err(PeerError::Refused { status: 404, .. }) => Err(PollingError::Forgotten(self.run)),
             Err(error) => self.failed(error).await,
         }

@@ -54,18 +54,11 @@ pub(super) async fn start(publisher: Publisher, request: RunRequest, link: Link)
 /// ends; publishing does not need it. The broker does not know of which run messages are, so runs at the same time
 /// may see each other's.
 fn kept(link: &Link, options: &Options) -> Kept {
-    let queues: Vec<_> =
-        (1..=options.subscribers).map(|n| wire::subscription(&options.exchange, &wire::subscriber(n))).collect();
-    let (link, queues) = (link.clone(), Arc::<[String]>::from(queues));
+    let subscription = |number| wire::subscription(&options.exchange, &wire::subscriber(number));
+    let queues = (1..=options.subscribers).map(|number| ShortString::from(subscription(number)));
+    let (link, queues) = (link.clone(), queues.collect::<Arc<[_]>>());
     Arc::new(move |_| {
         let (link, queues) = (link.clone(), Arc::clone(&queues));
-        Box::pin(async move {
-            let mut waiting = 0;
-            for queue in queues.iter() {
-                // One that the broker does not know was never subscribed: nothing waits for it.
-                waiting += link.waiting_in(queue).await.unwrap_or(0);
-            }
-            waiting
-        })
+        Box::pin(async move { link.waiting_in(&queues).await })
     })
 }
