@@ -27,7 +27,7 @@ const WRONG: [(&str, &str, u16, &str, &str); 17] = [
     ("poller", "/polling?mode=medium", 400, "mode", "short, long"),
     ("poller", "/polling?interval=-5s", 400, "interval", "250ms"),
     ("streamer", "/streaming?transport=tcp", 400, "transport", "udp, websocket"),
-    ("streamer", "/streaming?transport=udp&payload=100KiB", 413, "", "8192"),
+    ("streamer", "/streaming?transport=udp&payload=100KiB", 413, "", "8136"),
 ];
 
 /// The cluster still does its work.

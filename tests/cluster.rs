@@ -2,9 +2,9 @@
 
 use std::{
     collections::BTreeMap,
-    io::{BufRead, BufReader},
+    io::{BufRead, BufReader, Lines},
     path::PathBuf,
-    process::{Child, Command, Output, Stdio},
+    process::{Child, ChildStdout, Command, Output, Stdio},
     sync::atomic::{AtomicU32, Ordering},
     time::{Duration, Instant},
 };
@@ -13,10 +13,10 @@ use reqwest::Client;
 use serde_json::Value;
 
 /// Far beyond what anything here takes, also on a machine that is busy with something else.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The program under test.
-pub fn crosstalk() -> Command {
+pub(crate) fn crosstalk() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_crosstalk"));
     let own = std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("CROSSTALK_"));
     for (name, _) in own {
@@ -27,28 +27,30 @@ pub fn crosstalk() -> Command {
 }
 
 /// A running local cluster.
-pub struct Cluster {
-    pub process: Child,
-    pub nodes: BTreeMap<String, Node>,
-    pub data: PathBuf,
-    pub client: Client,
+pub(crate) struct Cluster {
+    pub(crate) process: Child,
+    /// Held open: a program whose output nobody reads any more ends.
+    _stdout: Lines<BufReader<ChildStdout>>,
+    pub(crate) nodes: BTreeMap<String, Node>,
+    pub(crate) data: PathBuf,
+    pub(crate) client: Client,
 }
 
 /// One node of it, as `crosstalk` printed it.
 #[derive(Debug, Clone)]
-pub struct Node {
-    pub url: String,
-    pub pid: u32,
+pub(crate) struct Node {
+    pub(crate) url: String,
+    pub(crate) pid: u32,
 }
 
 impl Cluster {
     /// Starts a cluster and waits until it says that it is ready.
-    pub fn start() -> Self {
+    pub(crate) fn start() -> Self {
         Self::start_with(&[])
     }
 
     /// The same with further arguments, such as `--set`.
-    pub fn start_with(arguments: &[&str]) -> Self {
+    pub(crate) fn start_with(arguments: &[&str]) -> Self {
         let data = temporary("cluster");
         let mut process = crosstalk()
             .args(["up", "--no-tour", "--port-base", "0", "--data"])
@@ -60,7 +62,8 @@ impl Cluster {
             .spawn()
             .expect("crosstalk starts");
         let mut nodes = BTreeMap::new();
-        for line in BufReader::new(process.stdout.take().unwrap()).lines() {
+        let mut stdout = BufReader::new(process.stdout.take().unwrap()).lines();
+        for line in &mut stdout {
             let line = line.expect("standard output is text");
             if line.starts_with("The cluster stays up") {
                 break;
@@ -71,37 +74,37 @@ impl Cluster {
             }
         }
         assert_eq!(nodes.len(), 5, "five nodes are ready: {nodes:?}");
-        Self { process, nodes, data, client: Client::builder().no_proxy().build().unwrap() }
+        Self { process, _stdout: stdout, nodes, data, client: Client::builder().no_proxy().build().unwrap() }
     }
 
     /// `http://host:port` of a node, with a path.
-    pub fn url(&self, node: &str, path: &str) -> String {
+    pub(crate) fn url(&self, node: &str, path: &str) -> String {
         format!("{}{path}", self.nodes[node].url)
     }
 
-    pub async fn post(&self, node: &str, path: &str) -> Value {
+    pub(crate) async fn post(&self, node: &str, path: &str) -> Value {
         answer(self.client.post(self.url(node, path))).await.1
     }
 
-    pub async fn get(&self, node: &str, path: &str) -> Value {
+    pub(crate) async fn get(&self, node: &str, path: &str) -> Value {
         answer(self.client.get(self.url(node, path))).await.1
     }
 
     /// Makes a receiver slower or faster.
-    pub async fn behave(&self, node: &str, behaviour: Value) {
+    pub(crate) async fn behave(&self, node: &str, behaviour: Value) {
         let (status, answer) = answer(self.client.put(self.url(node, "/behaviour")).body(behaviour.to_string())).await;
         assert_eq!(status, 200, "{answer}");
     }
 
     /// The program with this cluster named.
-    pub fn command(&self, arguments: &[&str]) -> Command {
+    pub(crate) fn command(&self, arguments: &[&str]) -> Command {
         let mut command = crosstalk();
         command.args(arguments).args(["--cluster", &self.nodes["producer"].url]);
         command
     }
 
     /// Waits until the node's own needs are met again.
-    pub async fn ready(&self, node: &str) {
+    pub(crate) async fn ready(&self, node: &str) {
         until(&format!("{node} is ready"), async || {
             let answer = self.client.get(self.url(node, "/readyz")).send().await;
             answer.is_ok_and(|answer| answer.status() == 200)
@@ -119,7 +122,7 @@ impl Drop for Cluster {
 }
 
 /// Status and JSON of an answer.
-pub async fn answer(request: reqwest::RequestBuilder) -> (u16, Value) {
+pub(crate) async fn answer(request: reqwest::RequestBuilder) -> (u16, Value) {
     let answer = request.timeout(PATIENCE).send().await.expect("an answer");
     let status = answer.status().as_u16();
     let text = answer.text().await.expect("a whole answer");
@@ -127,7 +130,7 @@ pub async fn answer(request: reqwest::RequestBuilder) -> (u16, Value) {
 }
 
 /// Waits until `condition` holds.
-pub async fn until(what: &str, mut condition: impl AsyncFnMut() -> bool) {
+pub(crate) async fn until(what: &str, mut condition: impl AsyncFnMut() -> bool) {
     let began = Instant::now();
     let mut tick = tokio::time::interval(Duration::from_millis(20));
     while !condition().await {
@@ -137,27 +140,27 @@ pub async fn until(what: &str, mut condition: impl AsyncFnMut() -> bool) {
 }
 
 /// Sends a signal to a process that a test started.
-pub fn signal(pid: u32, name: &str) {
+pub(crate) fn signal(pid: u32, name: &str) {
     let status = Command::new("kill").args([&format!("-{name}"), &pid.to_string()]).status().expect("kill runs");
     assert!(status.success(), "process {pid} is there to be sent {name}");
 }
 
 /// Whether a process is there; one that ended and was not reaped yet is not.
-pub fn alive(pid: u32) -> bool {
+pub(crate) fn alive(pid: u32) -> bool {
     let listed = Command::new("ps").args(["-o", "stat=", "-p", &pid.to_string()]).output().expect("ps runs");
     let state = String::from_utf8_lossy(&listed.stdout).trim().to_owned();
     !state.is_empty() && !state.starts_with('Z')
 }
 
 /// A directory name that no other test has.
-pub fn temporary(what: &str) -> PathBuf {
+pub(crate) fn temporary(what: &str) -> PathBuf {
     static COUNT: AtomicU32 = AtomicU32::new(0);
     let count = COUNT.fetch_add(1, Ordering::Relaxed);
     std::env::temp_dir().join(format!("crosstalk-test-{}-{count}-{what}", std::process::id()))
 }
 
 /// What a command printed to its outputs, as text.
-pub fn printed(output: &Output) -> (String, String) {
+pub(crate) fn printed(output: &Output) -> (String, String) {
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     (text(&output.stdout), text(&output.stderr))
 }

@@ -39,7 +39,7 @@ fn wrong_options_name_their_place_and_what_was_expected() {
         ("[queue]\nprefech = 5\n", ":2:", "prefetch"),
         ("[queues]\nprefetch = 5\n", ":1:", "queue"),
         ("[queue\n", ":1:", "]"),
-        ("[queue]\nprefetch = \"many\"\n", ":2:", "number"),
+        ("[queue]\nprefetch = \"many\"\n", ":2:", "integer"),
     ] {
         std::fs::write(&file, text).unwrap();
         let error = fails(&["config", "--config", &name], &[]);

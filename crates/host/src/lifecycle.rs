@@ -34,9 +34,9 @@ pub fn watch_signals(shutdown: CancellationToken, managed: bool) -> std::io::Res
                 std::process::exit(130);
             }
             first = false;
+            end_by_force_after(END_MAX);
             info!("stopping");
             shutdown.cancel();
-            end_by_force_after(END_MAX);
         }
     });
     Ok(())
@@ -54,11 +54,12 @@ pub fn watch_parent(shutdown: CancellationToken, first_line: oneshot::Sender<Str
                 let _ = first_line.send(line);
             }
         }
+        // First of all, as nothing that follows may keep this node: the log goes to the parent, who is gone.
+        end_by_force_after(END_MAX);
         if !shutdown.is_cancelled() {
             warn!("the process that started this node is gone: stopping");
         }
         shutdown.cancel();
-        end_by_force_after(END_MAX);
     });
 }
 

@@ -21,6 +21,8 @@ pub fn start(node: &'static str, json: bool) {
     let chosen = std::env::var(EnvFilter::DEFAULT_ENV).ok().filter(|chosen| !chosen.is_empty());
     let filter = EnvFilter::new(chosen.unwrap_or_else(default_filter));
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    // A line that nobody can read any more, because the reader is gone, must not become a panic.
+    let builder = builder.log_internal_errors(false);
     let colours = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
     // A second call (several nodes as tasks of one process) keeps the first one's form.
     let _ = if json {

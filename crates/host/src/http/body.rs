@@ -6,7 +6,10 @@ use std::{
     time::Duration,
 };
 
-use axum::{body::Body, http::StatusCode};
+use axum::{
+    body::{Body, HttpBody},
+    http::StatusCode,
+};
 use bytes::{Bytes, BytesMut};
 use crosstalk_contract::frame;
 use futures_util::{Stream, StreamExt, stream};
@@ -48,6 +51,11 @@ struct Pieces {
 impl Pieces {
     async fn next(&mut self) -> Result<Option<Bytes>, Refusal> {
         loop {
+            // A body whose length is known ends with its last byte. After an early answer (202) the client may close
+            // the connection right behind that byte, which the next question would take for a body cut short.
+            if self.body.is_end_stream() {
+                return Ok(None);
+            }
             let frame = timeout(self.idle, self.body.frame()).await.map_err(|_| {
                 let detail = format!("the body did not go on for {:?}; send it whole, or close the request", self.idle);
                 Refusal::new(StatusCode::REQUEST_TIMEOUT, detail)

@@ -20,7 +20,7 @@ use tokio_tungstenite::{
     MaybeTlsStream, WebSocketStream, connect_async_with_config,
     tungstenite::{self, Message, protocol::WebSocketConfig},
 };
-use tracing::{info, warn};
+use tracing::warn;
 
 use crate::wire::{FRAME_MAX, PARADIGM, SIGN_OF_LIFE, SILENCE_MAX, SUBSCRIBE_PATH};
 
@@ -77,7 +77,6 @@ impl Subscriber {
                 Ok(mut socket) => {
                     needed.there();
                     pause = PAUSE_MIN;
-                    info!("{} is subscribed at the {PUBLISHER}", self.name);
                     let why = self.listen(&mut socket).await;
                     needed.missing(&why);
                 }
