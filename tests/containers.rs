@@ -1,5 +1,6 @@
 //! The cluster as containers: `docker compose` as it stands in the repository, on ports of its own. One stack for all
 //! checks, as starting it takes longest. It fails where there is no container engine: run it only where there is one.
+#![expect(clippy::unwrap_used, reason = "what goes wrong in a test is to end it, loudly")]
 
 use std::{
     io::Write,

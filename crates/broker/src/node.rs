@@ -55,7 +55,7 @@ pub async fn roles(host: Host, sockets: Sockets) -> Result<Vec<Role>, Box<dyn Er
     let (serving, stopping) = (broker.clone(), host.clone());
     let needed = host.readiness().need("the AMQP listener");
     needed.there();
-    host.spawn_to_the_end(async move {
+    host.spawn_to_end(async move {
         if let Err(error) = serving.serve(listener, stopping.shutdown().clone()).await {
             needed.missing(&error.to_string());
         }

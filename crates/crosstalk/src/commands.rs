@@ -30,7 +30,8 @@ pub(crate) fn run(command: impl Future<Output = anyhow::Result<ExitCode>>) -> Ex
         ended
     });
     ended.unwrap_or_else(|error| {
-        eprintln!("error: {error:#}");
+        // Errors of our own say all there is in one line; their sources would say it again.
+        eprintln!("error: {error}");
         ExitCode::from(FAILED)
     })
 }

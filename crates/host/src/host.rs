@@ -140,11 +140,6 @@ impl Host {
         });
     }
 
-    /// Runs `task` until it ends; it watches [`Host::shutdown`] itself and ends soon after it.
-    pub fn spawn_to_the_end(&self, task: impl Future<Output = ()> + Send + 'static) {
-        self.0.tasks.spawn(task);
-    }
-
     /// Runs `task`, which has to see by itself that the node stops, and to end soon after: a stopping node waits
     /// for it. For what has to say goodbye to somebody.
     pub fn spawn_to_end(&self, task: impl Future<Output = ()> + Send + 'static) {

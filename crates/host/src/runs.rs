@@ -76,16 +76,23 @@ pub struct Conclusion {
     /// Figures of its own.
     pub details: serde_json::Map<String, serde_json::Value>,
     /// What ended the run early, when there is more to conclude than that.
-    pub failure: Option<String>,
+    pub failure: Option<RunFailure>,
 }
 
-/// Why a run ended early: what the paradigm's error says.
+/// Why a run ended early: what the paradigm's error says (503 when nothing was sent), or what was wrong with the
+/// request's body.
 #[derive(Debug)]
-pub struct RunFailure(String);
+pub struct RunFailure(Refusal);
 
 impl<E: std::error::Error> From<E> for RunFailure {
     fn from(error: E) -> Self {
-        Self(error.to_string())
+        Self(Refusal::unavailable(error.to_string()))
+    }
+}
+
+impl From<Refusal> for RunFailure {
+    fn from(refusal: Refusal) -> Self {
+        Self(refusal)
     }
 }
 
@@ -125,7 +132,7 @@ impl Run {
         };
         drive.send(self.payloads.into_stream(), start).await;
         match fault.get() {
-            Some(reason) => Err(RunFailure(reason)),
+            Some(refusal) => Err(refusal.into()),
             None => Ok(()),
         }
     }
@@ -165,18 +172,17 @@ where
         return Ok((StatusCode::ACCEPTED, headers, Pretty(entry.report(host.name()))).into_response());
     }
     if let Err(error) = task.await {
-        entry.fail(format!("the run ended unexpectedly: {error}"));
+        entry.fail(Refusal::internal(format!("the run ended unexpectedly: {error}")));
     }
-    answer(&entry.report(host.name()))
+    answer(&entry, &entry.report(host.name()))
 }
 
 /// A run that could not begin is an error; one that began is a result, whatever became of its messages.
-fn answer(report: &RunReport) -> Result<Response, Refusal> {
-    if report.state == RunState::Failed && report.messages.sent == 0 {
-        let why = report.errors.first().map_or("no reason was given", |error| &error.error);
-        return Err(Refusal::unavailable(format!("run {}: {why}", report.run)));
+fn answer(entry: &Entry, report: &RunReport) -> Result<Response, Refusal> {
+    match entry.failure() {
+        Some(refusal) if report.messages.sent == 0 => Err(refusal.of(&format!("run {}", report.run))),
+        _ => Ok(Pretty(report).into_response()),
     }
-    Ok(Pretty(report).into_response())
 }
 
 async fn conclude(host: &Host, entry: &Entry, ended: Result<Conclusion, RunFailure>) {
@@ -186,7 +192,7 @@ async fn conclude(host: &Host, entry: &Entry, ended: Result<Conclusion, RunFailu
             entry.conclude(conclusion);
             failure
         }
-        Err(RunFailure(reason)) => Some(reason),
+        Err(failure) => Some(failure),
     };
     entry.set_state(RunState::Settling);
     let sent = entry.sent();
@@ -199,7 +205,7 @@ async fn conclude(host: &Host, entry: &Entry, ended: Result<Conclusion, RunFailu
         settle(host, entry).await;
     }
     match failure {
-        Some(reason) => entry.fail(reason),
+        Some(RunFailure(refusal)) => entry.fail(refusal),
         None => entry.set_state(RunState::Complete),
     }
     tell(&entry.report(host.name()));

@@ -25,7 +25,7 @@ pub enum LabError {
     #[error("{0:?} is no address of a node; expected one such as http://127.0.0.1:4401")]
     Url(String),
     /// A node did not answer, or answered with an error.
-    #[error("{0}")]
+    #[error(transparent)]
     Peer(#[from] crosstalk_host::peers::PeerError),
     /// Nobody starts what was asked for.
     #[error("no node of this cluster starts {asked:?}; known are {known}")]

@@ -90,12 +90,11 @@ fn totals(evidence: &Evidence<'_>, by_seq: &[HashMap<u64, &ReceivedRecord>]) -> 
     let all = || by_seq.iter().flat_map(|records| records.values());
     let delivered = all().filter(|record| record.processed_ns.is_some()).count() as u64;
     let undelivered = expected.saturating_sub(delivered);
-    let (waiting, lost, unknown) = match evidence.received {
-        None => (0, 0, undelivered),
-        Some(_) => {
-            let waiting = evidence.kept.min(undelivered);
-            (waiting, undelivered - waiting, 0)
-        }
+    // What an intermediary says it keeps is neither lost nor unknown, whether the receiver can be asked or not.
+    let waiting = evidence.kept.min(undelivered);
+    let (lost, unknown) = match evidence.received {
+        None => (0, undelivered - waiting),
+        Some(_) => (undelivered - waiting, 0),
     };
     let unfinished = all().filter(|record| record.processed_ns.is_none()).count() as u64;
     Totals {

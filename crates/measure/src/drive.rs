@@ -204,13 +204,11 @@ mod tests {
                 let in_flight = *now.borrow();
                 most.replace_with(|most| in_flight.max(*most));
                 let now = &now;
-                async move {
-                    async move {
-                        tokio::time::sleep(work).await;
-                        *now.borrow_mut() -= 1;
-                        Exchange::answered(&clock)
-                    }
-                }
+                std::future::ready(async move {
+                    tokio::time::sleep(work).await;
+                    *now.borrow_mut() -= 1;
+                    Exchange::answered(&clock)
+                })
             })
             .await;
         (ledger.snapshot(), order.into_inner(), most.into_inner())

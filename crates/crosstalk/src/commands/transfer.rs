@@ -7,7 +7,7 @@ use std::{
     process::ExitCode,
 };
 
-use anyhow::{Context as _, bail};
+use anyhow::{anyhow, bail};
 use bytes::Bytes;
 use crosstalk_contract::{
     RunId,
@@ -27,7 +27,7 @@ use crate::arguments::{RecvArgs, SendArgs};
 const INPUT_MAX: u64 = 1 << 30;
 
 pub(crate) async fn send(args: SendArgs) -> anyhow::Result<ExitCode> {
-    let cluster = Cluster::discover(&args.cluster.cluster).await.context(HINT)?;
+    let cluster = find(&args.cluster.cluster).await?;
     let input = read(&args.file)?;
     let cut = match args.chunk {
         None => Cut::Lines,
@@ -44,16 +44,23 @@ pub(crate) async fn send(args: SendArgs) -> anyhow::Result<ExitCode> {
     Ok(told(&report))
 }
 
-const HINT: &str = "is a cluster running? `crosstalk` starts one; --cluster names another";
+async fn find(url: &str) -> anyhow::Result<Cluster> {
+    let found = Cluster::discover(url).await;
+    found.map_err(|error| anyhow!("{error}; is a cluster running? `crosstalk` starts one, --cluster names another"))
+}
 
 fn read(file: &Path) -> anyhow::Result<Bytes> {
     let mut input = Vec::new();
     let name = file.display();
     if file == Path::new("-") {
-        std::io::stdin().lock().take(INPUT_MAX + 1).read_to_end(&mut input).context("cannot read standard input")?;
+        std::io::stdin()
+            .lock()
+            .take(INPUT_MAX + 1)
+            .read_to_end(&mut input)
+            .map_err(|error| anyhow!("cannot read standard input: {error}"))?;
     } else {
-        let file = std::fs::File::open(file).with_context(|| format!("cannot open {name}"))?;
-        file.take(INPUT_MAX + 1).read_to_end(&mut input).with_context(|| format!("cannot read {name}"))?;
+        let file = std::fs::File::open(file).map_err(|error| anyhow!("cannot open {name}: {error}"))?;
+        file.take(INPUT_MAX + 1).read_to_end(&mut input).map_err(|error| anyhow!("cannot read {name}: {error}"))?;
     }
     if input.len() as u64 > INPUT_MAX {
         bail!("{name} is over {INPUT_MAX} B (1 GiB), the most that one run carries; send it in parts");
@@ -135,7 +142,7 @@ fn range(from: u64, through: u64) -> String {
 }
 
 pub(crate) async fn recv(args: RecvArgs) -> anyhow::Result<ExitCode> {
-    let cluster = Cluster::discover(&args.cluster.cluster).await.context(HINT)?;
+    let cluster = find(&args.cluster.cluster).await?;
     let mut out = BufWriter::new(std::io::stdout().lock());
     let fetched = recv::recv(&cluster, args.run, args.receiver.as_deref(), &mut out).await?;
     out.flush()?;

@@ -86,22 +86,24 @@ pub struct Upload {
     pieces: Pieces,
     buffer: BytesMut,
     payload_max: usize,
+    /// What sets `payload_max`, in words.
+    limited_by: String,
     left: u64,
     fault: Fault,
 }
 
 /// Why an upload ended early, once it has.
 #[derive(Debug, Clone, Default)]
-pub struct Fault(Arc<Mutex<Option<String>>>);
+pub struct Fault(Arc<Mutex<Option<Refusal>>>);
 
 impl Fault {
     /// The reason, if there is one.
     #[must_use]
-    pub fn get(&self) -> Option<String> {
+    pub fn get(&self) -> Option<Refusal> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    fn set(&self, reason: String) {
+    fn set(&self, reason: Refusal) {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(reason);
     }
 }
@@ -111,7 +113,8 @@ impl Upload {
     #[must_use]
     pub fn new(body: Body, idle: Duration, payload_max: usize, upload_max: u64) -> Self {
         let pieces = Pieces { body, idle };
-        Self { pieces, buffer: BytesMut::new(), payload_max, left: upload_max, fault: Fault::default() }
+        let limited_by = "http.payload_max".to_owned();
+        Self { pieces, buffer: BytesMut::new(), payload_max, limited_by, left: upload_max, fault: Fault::default() }
     }
 
     /// Reads the first piece. A client that asks whether to go on (`Expect: 100-continue`) is told so by that; behind
@@ -121,14 +124,17 @@ impl Upload {
     /// When there is none in time.
     pub async fn begun(mut self) -> Result<Self, Refusal> {
         if let Some(piece) = self.pieces.next().await? {
-            self.take(&piece).map_err(Refusal::too_large)?;
+            self.take(&piece)?;
         }
         Ok(self)
     }
 
-    /// Lowers the bound on one payload to `max` bytes.
-    pub fn limit(&mut self, max: usize) {
-        self.payload_max = self.payload_max.min(max);
+    /// Lowers the bound on one payload to `max` bytes, which `why` carries at most.
+    pub fn limit(&mut self, max: usize, why: &str) {
+        if max < self.payload_max {
+            self.payload_max = max;
+            why.clone_into(&mut self.limited_by);
+        }
     }
 
     async fn next(&mut self) -> Option<Bytes> {
@@ -141,30 +147,29 @@ impl Upload {
         }
     }
 
-    async fn try_next(&mut self) -> Result<Option<Bytes>, String> {
+    async fn try_next(&mut self) -> Result<Option<Bytes>, Refusal> {
         loop {
-            match frame::decode_payload(&mut self.buffer).map_err(|error| error.to_string())? {
+            match frame::decode_payload(&mut self.buffer).map_err(|error| Refusal::too_large(error.to_string()))? {
                 Some(payload) if payload.len() > self.payload_max => {
-                    return Err(format!(
-                        "a payload of {} B, at most {} B are allowed here",
-                        payload.len(),
-                        self.payload_max
-                    ));
+                    let (size, why, max) = (payload.len(), &self.limited_by, self.payload_max);
+                    return Err(Refusal::too_large(format!(
+                        "a payload of {size} B, but {why} carries at most {max} B"
+                    )));
                 }
                 Some(payload) => return Ok(Some(payload)),
                 None => {}
             }
-            match self.pieces.next().await.map_err(|refusal| refusal.detail().to_owned())? {
+            match self.pieces.next().await? {
                 None if self.buffer.is_empty() => return Ok(None),
-                None => return Err("the upload ended in the middle of a payload".to_owned()),
+                None => return Err(Refusal::bad("body", "the upload ended in the middle of a payload")),
                 Some(piece) => self.take(&piece)?,
             }
         }
     }
 
-    fn take(&mut self, piece: &[u8]) -> Result<(), String> {
+    fn take(&mut self, piece: &[u8]) -> Result<(), Refusal> {
         let Some(left) = self.left.checked_sub(piece.len() as u64) else {
-            return Err("the upload is over http.upload_max; send it in several runs".to_owned());
+            return Err(Refusal::too_large("the upload is over http.upload_max; send it in several runs"));
         };
         self.left = left;
         self.buffer.extend_from_slice(piece);
@@ -212,7 +217,7 @@ mod tests {
         ));
         let payloads = Payloads::Uploaded(Upload::new(body, Duration::from_secs(5), payload_max, upload_max));
         let fault = payloads.fault();
-        (payloads.into_stream().collect().await, fault.get())
+        (payloads.into_stream().collect().await, fault.get().map(|refusal| refusal.detail().to_owned()))
     }
 
     #[tokio::test]

@@ -40,7 +40,7 @@ struct Progress {
     conclusion: Conclusion,
     received: Option<Vec<ReceiverReport>>,
     kept: u64,
-    failure: Option<String>,
+    failure: Option<Refusal>,
 }
 
 impl Runs {
@@ -121,10 +121,14 @@ impl Entry {
         self.lock().conclusion = conclusion;
     }
 
-    pub(super) fn fail(&self, reason: String) {
+    pub(super) fn fail(&self, reason: Refusal) {
         let mut progress = self.lock();
         progress.state = RunState::Failed;
         progress.failure = Some(reason);
+    }
+
+    pub(super) fn failure(&self) -> Option<Refusal> {
+        self.lock().failure.clone()
     }
 
     pub(super) fn settled(&self, received: Option<Vec<ReceiverReport>>, kept: u64) {
@@ -158,7 +162,7 @@ impl Entry {
             received: progress.received.as_deref(),
             kept: progress.kept,
             exchanges: progress.conclusion.exchanges.as_deref(),
-            failure: progress.failure.clone(),
+            failure: progress.failure.as_ref().map(|refusal| refusal.detail().to_owned()),
             details: progress.conclusion.details.clone(),
         })
     }

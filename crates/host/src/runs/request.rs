@@ -129,7 +129,7 @@ impl RunRequest {
             }
             Payloads::Repeated(_) => Ok(()),
             Payloads::Uploaded(upload) => {
-                upload.limit(max);
+                upload.limit(max, why);
                 Ok(())
             }
         }

@@ -137,7 +137,7 @@ impl Poller {
         polls.leave().await;
         let sent = deposit::records(&self.host, id, load.messages).await?;
         let details = self.details(id, schedule, &polls.figures, &sent);
-        let failure = fault.get().or_else(|| ended.err().map(|error| error.to_string()));
+        let failure = fault.get().map(RunFailure::from).or_else(|| ended.err().map(RunFailure::from));
         Ok(Conclusion { sent: Some(sent), exchanges: Some(polls.figures.attempts), details, failure })
     }
 
@@ -147,6 +147,7 @@ impl Poller {
         let bytes: u64 = figures.attempts.iter().map(|attempt| attempt.bytes).sum();
         let mut details = Map::new();
         let mut note = |name: &str, value: Value| details.insert(name.to_owned(), value);
+        note("origin", json!(PRODUCER));
         note("mode", json!(schedule.name()));
         note("attempts", json!(attempts));
         note("empty_attempts", json!(figures.empty));

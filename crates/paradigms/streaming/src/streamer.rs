@@ -199,7 +199,7 @@ impl Streamer {
         }
         let ended = self.host.shutdown().run_until_cancelled(self.end(id, &tally)).await.flatten();
         let details = details(opened_after, &tally, ended);
-        Ok(Conclusion { details, failure: fault.get(), ..Conclusion::default() })
+        Ok(Conclusion { details, failure: fault.get().map(RunFailure::from), ..Conclusion::default() })
     }
 
     /// Invites the receiver until it opens a session.

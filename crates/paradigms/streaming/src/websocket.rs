@@ -23,6 +23,7 @@ use tokio_tungstenite::{
     MaybeTlsStream, WebSocketStream, connect_async_with_config,
     tungstenite::{
         self,
+        error::ProtocolError,
         protocol::{self, WebSocketConfig, frame::coding::CloseCode},
     },
 };
@@ -79,8 +80,11 @@ impl Outbound {
 
     /// Says that the stream ends, and waits until the receiver has read all of it, which is when it answers.
     pub(crate) async fn close(&self) {
-        self.say_goodbye(close_code::NORMAL, "that was all").await;
         let mut gone = self.gone.subscribe();
+        if gone.borrow().is_some() {
+            return;
+        }
+        self.say_goodbye(close_code::NORMAL, "that was all").await;
         let _ = timeout(self.stall_max, gone.wait_for(Option::is_some)).await;
     }
 
@@ -108,10 +112,10 @@ impl Outbound {
                 Some(Ok(Message::Text(_) | Message::Binary(_))) => {
                     break (close_code::UNSUPPORTED, "a receiver of a stream sends nothing");
                 }
-                Some(Err(error)) if too_large(&error) => {
-                    break (close_code::SIZE, "a receiver of a stream sends nothing, least of all this much");
-                }
-                Some(Err(error)) => return self.over(&error.to_string()),
+                Some(Err(error)) => match fault(&error) {
+                    Some(fault) => break fault,
+                    None => return self.over(&error.to_string()),
+                },
                 None => return self.over("the connection ended"),
             }
         };
@@ -123,9 +127,19 @@ impl Outbound {
     }
 }
 
-fn too_large(error: &axum::Error) -> bool {
-    let source = std::error::Error::source(error).and_then(|source| source.downcast_ref::<tungstenite::Error>());
-    matches!(source, Some(tungstenite::Error::Capacity(_)))
+/// What the other end did wrong, if that is what the error says.
+fn fault(error: &axum::Error) -> Option<(u16, &'static str)> {
+    match std::error::Error::source(error)?.downcast_ref::<tungstenite::Error>()? {
+        tungstenite::Error::Capacity(_) => {
+            Some((close_code::SIZE, "a receiver of a stream sends nothing, least of all this much"))
+        }
+        // A connection that just ends is reported in the same way, but is nobody's fault.
+        tungstenite::Error::Protocol(ProtocolError::ResetWithoutClosingHandshake) => None,
+        tungstenite::Error::Protocol(_) | tungstenite::Error::Utf8(_) => {
+            Some((close_code::PROTOCOL, "that is no WebSocket frame of a client (RFC 6455)"))
+        }
+        _ => None,
+    }
 }
 
 /// The receiver's end.

@@ -65,7 +65,9 @@ fn passed_on(payloads: Payloads) -> impl Stream<Item = Result<Bytes, std::io::Er
         Ok(piece.freeze())
     });
     let end = stream::once(async move { fault.get() });
-    pieces.chain(end.filter_map(|reason| std::future::ready(reason.map(|reason| Err(std::io::Error::other(reason))))))
+    pieces.chain(end.filter_map(|reason| {
+        std::future::ready(reason.map(|reason| Err(std::io::Error::other(reason.detail().to_owned()))))
+    }))
 }
 
 /// The producer's records, by number.
