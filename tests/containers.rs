@@ -187,8 +187,8 @@ fn tour(stack: &Stack) {
     for title in [
         "Message queue (embedded)",
         "Message queue (rabbitmq)",
-        "Publish/subscribe through a broker (embedded)",
-        "Publish/subscribe through a broker (rabbitmq)",
+        "Publish/subscribe, brokered (embedded)",
+        "Publish/subscribe, brokered (rabbitmq)",
         "Streaming over UDP",
         "Long polling",
     ] {

@@ -110,7 +110,7 @@ fn a_file_is_read_by_its_name_and_too_large_a_datagram_is_refused() {
     let refused = cluster.command(&["send", "--over", "streaming", name]).output().unwrap();
     let (run, why) = printed(&refused);
     assert!(!refused.status.success());
-    assert!(why.contains("100000 B") && why.contains("UDP"), "{run}: {why}");
+    assert!(why.contains("100000 B") && why.contains("datagram") && why.contains("--chunk"), "{run}: {why}");
     std::fs::remove_file(file).unwrap();
 }
 

@@ -5,7 +5,7 @@ use crosstalk_contract::report::{Mode, RunReport};
 
 use crate::{story::ms, tour::Row};
 
-const HEADINGS: [&str; 12] = [
+const HEADINGS: [&str; 11] = [
     "Paradigm",
     "sent",
     "delivered",
@@ -13,12 +13,14 @@ const HEADINGS: [&str; 12] = [
     "dup.",
     "held: hop",
     "end to end",
-    "latency p50",
+    "latency",
     "p99",
-    "hop",
-    "end to end",
-    "together",
+    "hop → end",
+    "observed",
 ];
+
+/// What stands before a line that goes on from the one above.
+const SPACE: &str = "            ";
 
 /// A table with a row for each run, and a legend.
 #[must_use]
@@ -27,6 +29,9 @@ pub fn side_by_side(rows: &[Row]) -> String {
     let style = TableStyle::new().header_separator(LineStyle::new('─', '─', '─', '─'));
     table.load_style(style).set_content_arrangement(ContentArrangement::Disabled);
     table.set_header(HEADINGS.iter().enumerate().map(|(column, heading)| aligned(column, (*heading).to_owned())));
+    for column in table.column_iter_mut() {
+        column.set_padding((0, 1));
+    }
     for row in rows {
         let cells = match &row.report {
             Some(report) => measured(&row.title, report),
@@ -35,9 +40,11 @@ pub fn side_by_side(rows: &[Row]) -> String {
         table.add_row(cells.into_iter().enumerate().map(|(column, text)| aligned(column, text)));
     }
     format!(
-        "{table}\nheld: how long the sender was held per message (p50), by its direct neighbour and until the final receiver\n\
-         had finished; latency: from the intended send time until the receiver had finished; with several\n\
-         receivers, a message counts as delivered once for each. All times measured by the nodes themselves."
+        "{table}\n\n\
+         held        how long the sender was held per message (p50): on the hop, by its direct neighbour; end to end, until\n\
+         {SPACE}the final receiver had finished. For polling: the poller, per attempt.\n\
+         latency     from the intended send time until the final receiver had finished (p50 and p99)\n\
+         delivered   finished by the receiver, as its own records say; with several receivers, once for each"
     )
 }
 
@@ -63,18 +70,16 @@ fn measured(title: &str, report: &RunReport) -> Vec<String> {
         end_to_end,
         known(latency.p50_ms),
         known(latency.p99_ms),
-        short(observed.hop),
-        short(observed.end_to_end),
+        format!("{} → {}", short(observed.hop), short(observed.end_to_end)),
         observed.summary.to_string(),
     ]
 }
 
-fn short(mode: Mode) -> String {
+fn short(mode: Mode) -> &'static str {
     match mode {
         Mode::Synchronous => "sync",
         Mode::Asynchronous => "async",
         Mode::Both => "both",
         Mode::Unknown => "unknown",
     }
-    .to_owned()
 }

@@ -13,7 +13,9 @@ use crosstalk_contract::{
     RunId,
     report::{RunReport, RunState},
 };
+use crosstalk_host::peers::PeerError;
 use crosstalk_lab::{
+    LabError,
     cluster::Cluster,
     recv::{self, Fetched},
     send::{self, Cut},
@@ -39,7 +41,13 @@ pub(crate) async fn send(args: SendArgs) -> anyhow::Result<ExitCode> {
     let parameters = parameters(&args)?;
     let run = new_run();
     let progress = |handed: u64| tell(&format!("handed over {handed} of {count} messages"), handed < count as u64);
-    let report = send::send(&cluster, &args.over, run, messages, &parameters, progress).await?;
+    let sent = send::send(&cluster, &args.over, run, messages, &parameters, progress).await;
+    let report = sent.map_err(|error| match error {
+        LabError::Peer(PeerError::Refused { status: 413, .. }) => {
+            anyhow!("{error}; cut the input into smaller messages with --chunk, such as --chunk 1KiB")
+        }
+        error => error.into(),
+    })?;
     println!("{}", report.run);
     Ok(told(&report))
 }

@@ -12,9 +12,9 @@ pub enum PollingError {
     #[error(transparent)]
     Config(#[from] ConfigError),
     /// The mailbox stayed full for as long as a sender waits.
-    #[error("mailbox full: no room within {}; nobody takes what is in it", shown(*waited))]
+    #[error("mailbox full: {}; nobody takes what is in it", in_vain(*waited))]
     Full {
-        /// How long this message waited.
+        /// How long this message waited; zero when one before it had waited in vain.
         waited: Duration,
     },
     /// The producer did not take the order to deposit messages.
@@ -28,6 +28,9 @@ pub enum PollingError {
         /// What the last attempt met.
         source: PeerError,
     },
+    /// The producer cannot say what it deposited.
+    #[error("the run is over, but the producer's records of it cannot be had: {0}")]
+    Records(#[source] PeerError),
     /// The producer knows nothing of the run any more.
     #[error("the producer does not know run {0} any more, and its mailbox lives in its memory: it was restarted")]
     Forgotten(RunId),
@@ -46,4 +49,12 @@ pub enum PollingError {
     /// The node was told to stop.
     #[error("the node is stopping")]
     Stopping,
+}
+
+fn in_vain(waited: Duration) -> String {
+    if waited.is_zero() {
+        "an earlier message has waited for room in vain".to_owned()
+    } else {
+        format!("no room within {}", shown(waited))
+    }
 }

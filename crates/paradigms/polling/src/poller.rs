@@ -5,7 +5,7 @@ mod deposit;
 mod polls;
 mod schedule;
 
-use std::collections::HashMap;
+use std::{collections::HashMap, time::Duration};
 
 use axum::{
     extract::{Request, State},
@@ -34,6 +34,8 @@ use crate::{PollingError, options::Options, wire::PARADIGM};
 
 /// The node whose mailbox is asked.
 const PRODUCER: &str = "producer";
+/// Pause after a question that the producer did not answer, where nothing else sets the pace.
+const RETRY_PAUSE: Duration = Duration::from_millis(100);
 
 #[derive(Clone)]
 struct Poller {
@@ -134,8 +136,11 @@ impl Poller {
             // Without the producer there are no records of what it sent, and so no accounts.
             return Err(error.into());
         }
-        polls.leave().await;
-        let sent = deposit::records(&self.host, id, load.messages).await?;
+        let accounts = async {
+            polls.leave().await;
+            deposit::records(&self.host, id, load.messages, self.options.away_max.0).await
+        };
+        let sent = self.host.shutdown().run_until_cancelled(accounts).await.unwrap_or(Err(PollingError::Stopping))?;
         let details = self.details(id, schedule, &polls.figures, &sent);
         let failure = fault.get().map(RunFailure::from).or_else(|| ended.err().map(RunFailure::from));
         Ok(Conclusion { sent: Some(sent), exchanges: Some(polls.figures.attempts), details, failure })

@@ -10,7 +10,6 @@ use std::{
 };
 
 use axum::{
-    Json,
     extract::{Request, State},
     http::{HeaderMap, HeaderValue, header},
     response::{IntoResponse, Response},
@@ -19,7 +18,7 @@ use crosstalk_contract::{Message, RunId, describe::RoleDescription, frame::MESSA
 use crosstalk_host::{
     Host,
     config::ConfigError,
-    http::{Endpoint, Kind, Param, Params, Refusal, Role},
+    http::{Endpoint, Kind, Param, Params, Pretty, Refusal, Role},
     receiver::shown,
     runs::{self, Conclusion, Kept, LOAD, Plan, Run, RunFailure, RunRequest},
 };
@@ -198,7 +197,7 @@ fn answer(found: Found, held: Option<Duration>, frames: bool) -> Result<Response
         ([(header::CONTENT_TYPE, MESSAGES_MEDIA_TYPE)], body).into_response()
     } else {
         let messages = found.messages.iter().map(|(offset, message)| Listed::new(*offset, message)).collect();
-        Json(Listing { last: found.last, deposit: found.deposit, messages }).into_response()
+        Pretty(Listing { last: found.last, deposit: found.deposit, messages }).into_response()
     };
     let headers = response.headers_mut();
     headers.insert(LAST, HeaderValue::from(found.last));

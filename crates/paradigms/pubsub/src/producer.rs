@@ -87,14 +87,14 @@ fn description() -> RoleDescription {
         receiver: Some(RECEIVER.to_owned()),
         demonstrations: vec![
             Demonstration {
-                title: "Publish/subscribe through a broker".to_owned(),
+                title: "Publish/subscribe, brokered".to_owned(),
                 explanation: "The producer publishes each message once and waits for one confirm. The broker makes a copy for every subscriber and keeps it until that subscriber has acknowledged it: the publisher does not know how many there are, and does not pay for them.".to_owned(),
                 query: "via=broker&messages=10".to_owned(),
                 per_broker: true,
                 lossless: true,
             },
             Demonstration {
-                title: "Publish/subscribe, directly over WebSocket".to_owned(),
+                title: "Publish/subscribe, direct".to_owned(),
                 explanation: "No third party: the subscribers hold connections to the producer, and it sends the copies itself. Nobody confirms anything, so the producer is free as soon as the copies wait in its memory; it is held only when a subscriber falls too far behind.".to_owned(),
                 query: "via=direct&messages=10".to_owned(),
                 per_broker: false,

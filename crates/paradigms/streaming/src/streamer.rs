@@ -195,7 +195,7 @@ impl Streamer {
         // A broken upload is told as the run's failure, beside what was sent until then.
         let _ = sending.await;
         if let Way::Websocket(outbound) = &way {
-            self.host.shutdown().run_until_cancelled(outbound.close()).await;
+            outbound.close(&self.host).await;
         }
         let ended = self.host.shutdown().run_until_cancelled(self.end(id, &tally)).await.flatten();
         let details = details(opened_after, &tally, ended);

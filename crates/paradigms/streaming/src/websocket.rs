@@ -78,14 +78,19 @@ impl Outbound {
         })
     }
 
-    /// Says that the stream ends, and waits until the receiver has read all of it, which is when it answers.
-    pub(crate) async fn close(&self) {
+    /// Says that the stream ends, and waits until the receiver has read all of it, which is when it answers. A node
+    /// that stops only says so.
+    pub(crate) async fn close(&self, host: &Host) {
         let mut gone = self.gone.subscribe();
         if gone.borrow().is_some() {
             return;
         }
+        if host.shutdown().is_cancelled() {
+            return self.say_goodbye(close_code::AWAY, "the streamer is stopping").await;
+        }
         self.say_goodbye(close_code::NORMAL, "that was all").await;
-        let _ = timeout(self.stall_max, gone.wait_for(Option::is_some)).await;
+        let read = timeout(self.stall_max, gone.wait_for(Option::is_some));
+        host.shutdown().run_until_cancelled(read).await;
     }
 
     async fn say_goodbye(&self, code: u16, reason: &'static str) {
@@ -178,8 +183,14 @@ impl Inbound {
             session.touch();
             let bytes = match next {
                 protocol::Message::Binary(bytes) => bytes,
+                protocol::Message::Ping(_) | protocol::Message::Pong(_) => continue,
                 // The next turn of the loop writes the answer to it, and ends.
-                protocol::Message::Close(_) | protocol::Message::Ping(_) | protocol::Message::Pong(_) => continue,
+                protocol::Message::Close(why) => {
+                    if let Some(why) = why.filter(|why| why.code != CloseCode::Normal) {
+                        warn!("the streamer ended the stream of run {run}: {}", why.reason);
+                    }
+                    continue;
+                }
                 protocol::Message::Text(_) | protocol::Message::Frame(_) => {
                     break (CloseCode::Unsupported, "a stream is made of binary messages");
                 }

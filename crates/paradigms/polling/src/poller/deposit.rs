@@ -1,7 +1,7 @@
 //! Asks the producer to deposit the messages of a run, and for its records of them afterwards. It does not know
 //! who fetches them, nor how.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
 use crosstalk_contract::{
@@ -16,8 +16,9 @@ use crosstalk_host::{
 };
 use crosstalk_measure::{Load, Pace};
 use futures_util::{Stream, StreamExt, stream};
+use tokio::time::sleep;
 
-use super::PRODUCER;
+use super::{PRODUCER, RETRY_PAUSE};
 use crate::{PollingError, wire::MAILBOX};
 
 /// Longest time until the producer has taken the order, which it does before it reads an upload.
@@ -70,10 +71,21 @@ fn passed_on(payloads: Payloads) -> impl Stream<Item = Result<Bytes, std::io::Er
     }))
 }
 
-/// The producer's records, by number.
-pub(super) async fn records(host: &Host, run: RunId, messages: u64) -> Result<Vec<SentRecord>, PeerError> {
-    let url = format!("{}/runs/{run}/messages", host.peers().url(PRODUCER)?);
-    let request = host.peers().client().get(url).query(&[("limit", messages.max(1))]).timeout(RECORDS_MAX);
-    // Of each timeline only the sender's part is read: what arrived here is known here.
-    Peers::json(PRODUCER, request).await
+/// The producer's records, by number. A producer that does not answer is asked again for `away_max`.
+pub(super) async fn records(
+    host: &Host,
+    run: RunId,
+    messages: u64,
+    away_max: Duration,
+) -> Result<Vec<SentRecord>, PollingError> {
+    let url = format!("{}/runs/{run}/messages", host.peers().url(PRODUCER).map_err(PollingError::Records)?);
+    let began = Instant::now();
+    loop {
+        let request = host.peers().client().get(&url).query(&[("limit", messages.max(1))]).timeout(RECORDS_MAX);
+        // Of each timeline only the sender's part is read: what arrived here is known here.
+        match Peers::json(PRODUCER, request).await {
+            Err(PeerError::Unreachable { .. }) if began.elapsed() < away_max => sleep(RETRY_PAUSE).await,
+            answer => return answer.map_err(PollingError::Records),
+        }
+    }
 }

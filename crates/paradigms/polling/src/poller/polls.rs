@@ -18,7 +18,7 @@ use crosstalk_host::{
 use tokio::time::{Instant as Tick, sleep, sleep_until};
 use tracing::warn;
 
-use super::{PRODUCER, schedule::Schedule};
+use super::{PRODUCER, RETRY_PAUSE, schedule::Schedule};
 use crate::{
     PollingError,
     wire::{self, DEPOSIT, Deposit, HELD, LAST, MAILBOX, PARADIGM},
@@ -29,8 +29,6 @@ const ANSWER_MAX: Duration = Duration::from_secs(30);
 /// Largest answer that is read: `polling.batch_bytes` at its highest, and the frames around as many payloads as
 /// that is likely to hold; or one largest message.
 const BODY_MAX: usize = (64 << 20) + 100_000 * OVERHEAD_MAX + PAYLOAD_MAX;
-/// Pause after an attempt that failed, when polls follow each other without one.
-const RETRY_PAUSE: Duration = Duration::from_millis(100);
 /// Most attempts in one run: each leaves a record of 32 B.
 const ATTEMPTS_MAX: usize = 1_000_000;
 /// For how long the last question is held, which waits for the producer to end its deposit.
