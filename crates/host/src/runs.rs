@@ -149,7 +149,7 @@ where
     F: FnOnce(Run) -> S + Send + 'static,
     S: Future<Output = Result<Conclusion, RunFailure>> + Send,
 {
-    let RunRequest { run: id, load, payload, payloads, respond_async } = request;
+    let RunRequest { run: id, load, payload, payloads, respond_async, .. } = request;
     let description = format!("{load}, {payload}");
     let (entry, permit) = host.runs().begin(id, plan, load.messages, description)?;
     let (paradigm, receiver) = (entry.plan.paradigm, entry.plan.receiver.clone());

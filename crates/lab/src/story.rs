@@ -90,10 +90,26 @@ fn accounts(report: &RunReport) -> String {
     };
     let _ = writeln!(text, "  On the hop {}: {hop}.", observed.hop);
     let _ = writeln!(text, "  End to end {}: {end_to_end}.", observed.end_to_end);
+    let details: Vec<_> = report.details.iter().filter_map(|(name, value)| detail(name, value)).collect();
+    if !details.is_empty() {
+        let _ = writeln!(text, "  Also: {}.", details.join(", "));
+    }
     for error in &report.errors {
         let _ = writeln!(text, "  {} × {}", error.count, error.error);
     }
     text
+}
+
+/// A figure of the paradigm's own, such as `empty_attempts`, in words; texts were told already. A name that ends in
+/// `_ms` counts milliseconds.
+fn detail(name: &str, value: &serde_json::Value) -> Option<String> {
+    let words = |name: &str| name.replace('_', " ");
+    match (name.strip_suffix("_ms"), value.as_u64(), value.as_f64()) {
+        (Some(name), _, Some(time)) => Some(format!("{} {}", words(name), ms(time))),
+        (None, Some(whole), _) => Some(format!("{} {whole}", words(name))),
+        (None, None, Some(number)) => Some(format!("{} {number:.1}", words(name))),
+        _ => None,
+    }
 }
 
 /// Milliseconds with the digits that matter.

@@ -9,6 +9,7 @@ use axum::{
 use crosstalk_contract::{
     RunId,
     frame::{PAYLOAD_MAX, PAYLOADS_MEDIA_TYPE},
+    units::Rate,
 };
 use crosstalk_measure::{
     Load, Pace,
@@ -83,6 +84,8 @@ pub struct RunRequest {
     pub payloads: Payloads,
     /// Whether to answer at once with 202 (RFC 7240, section 4.1).
     pub respond_async: bool,
+    /// Whether the request says how fast.
+    paced: bool,
 }
 
 impl RunRequest {
@@ -113,7 +116,15 @@ impl RunRequest {
             payload,
             payloads,
             respond_async: prefers_async(&parts.headers),
+            paced: asked.is_some(),
         })
+    }
+
+    /// Sends an upload at `rate` when the request does not say how fast, over a transport that nothing slows down.
+    pub fn pace_upload(&mut self, rate: Rate) {
+        if !self.paced && matches!(self.payloads, Payloads::Uploaded(_)) {
+            self.load.pace = Pace::Open(rate);
+        }
     }
 
     /// Refuses payloads over `max` bytes, for transports that carry less than HTTP does. Uploads are checked

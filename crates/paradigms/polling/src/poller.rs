@@ -65,7 +65,7 @@ pub fn role(host: &Host, receiver: &Receiver) -> Result<Role, ConfigError> {
     .curl("five messages, asking every 200 ms", "'{base}/polling?messages=5'")
     .curl(
         "short polling of ten messages that come 20 a second: count the empty attempts",
-        "'{base}/polling?mode=short&interval=50ms&messages=10&rate=20/s'",
+        "'{base}/polling?mode=short&interval=20ms&messages=10&rate=20/s'",
     )
     .curl(
         "long polling of the same: each attempt is held open until a message comes",
@@ -87,8 +87,8 @@ fn description() -> RoleDescription {
         demonstrations: vec![
             Demonstration {
                 title: "Short polling".to_owned(),
-                explanation: "The producer puts a message into its mailbox every 50 ms, and the poller asks for messages every 50 ms. Each attempt is a call with its response at once, also when there is nothing: compare attempts with messages, and look at the staleness, how long a message lay in the mailbox until it was fetched.".to_owned(),
-                query: "mode=short&interval=50ms&messages=10&rate=20/s".to_owned(),
+                explanation: "The producer puts a message into its mailbox every 50 ms, and the poller asks for messages every 20 ms. Each attempt is a call with its response at once, also when there is nothing: compare attempts with messages, and look at the staleness, how long a message lay in the mailbox until it was fetched.".to_owned(),
+                query: "mode=short&interval=20ms&messages=10&rate=20/s".to_owned(),
                 per_broker: false,
                 lossless: true,
             },

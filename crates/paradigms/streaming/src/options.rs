@@ -12,6 +12,7 @@ use crate::wire::PARADIGM;
 #[serde(deny_unknown_fields)]
 pub(crate) struct Options {
     pub(crate) rate: Pace,
+    pub(crate) upload_rate: Pace,
     pub(crate) datagram_max: Size,
     pub(crate) open_timeout: Span,
     pub(crate) grace: Span,

@@ -143,6 +143,7 @@ async fn start(State(streamer): State<Streamer>, params: Params, request: Reques
     let mut request = RunRequest::read(&host, &params, request, pace).await?;
     if transport == Transport::Udp {
         let max = streamer.options.datagram_max.as_usize().saturating_sub(HEAD_LEN + host.name().len());
+        request.pace_upload(streamer.options.upload_rate.0);
         request.limit_payload(max, "a datagram (streaming.datagram_max, less the frame's head)")?;
     }
     let plan = Plan {
