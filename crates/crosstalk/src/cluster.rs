@@ -145,6 +145,7 @@ impl Local {
 
     /// Ends all nodes, by force after `local.stop_grace`.
     pub(crate) async fn stop(mut self) {
+        self.log.show(Shown::Nothing);
         self.ending.cancel();
         while self.children.join_next().await.is_some() {}
         if let Some(directory) = self.temporary.take() {

@@ -2,10 +2,7 @@
 
 use std::{
     collections::VecDeque,
-    sync::{
-        Arc, Mutex, PoisonError,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::{Arc, Mutex, PoisonError},
 };
 
 use tokio::{
@@ -23,24 +20,24 @@ pub(crate) enum Shown {
     Everything,
     /// Warnings, errors, and what is no log line, such as a panic.
     Worries,
+    /// None: while all nodes are being ended, each complains that the others are gone.
+    Nothing,
 }
 
 /// Forwards lines to standard error; all clones are the same log.
 #[derive(Debug, Clone)]
 pub(super) struct Log {
-    everything: Arc<AtomicBool>,
+    shown: Arc<Mutex<Shown>>,
     last: Arc<Mutex<VecDeque<String>>>,
 }
 
 impl Log {
     pub(super) fn new(shown: Shown) -> Self {
-        let log = Self { everything: Arc::default(), last: Arc::default() };
-        log.show(shown);
-        log
+        Self { shown: Arc::new(Mutex::new(shown)), last: Arc::default() }
     }
 
     pub(super) fn show(&self, shown: Shown) {
-        self.everything.store(shown == Shown::Everything, Ordering::Relaxed);
+        *self.shown.lock().unwrap_or_else(PoisonError::into_inner) = shown;
     }
 
     /// A line of this program's own.
@@ -60,7 +57,8 @@ impl Log {
     }
 
     fn line(&self, line: String) {
-        if self.everything.load(Ordering::Relaxed) || is_worry(&line) {
+        let shown = *self.shown.lock().unwrap_or_else(PoisonError::into_inner);
+        if shown == Shown::Everything || (shown == Shown::Worries && is_worry(&line)) {
             eprintln!("{line}");
         }
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
