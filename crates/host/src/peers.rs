@@ -27,6 +27,7 @@ pub struct PeersOptions {
 #[derive(Debug, Clone)]
 pub struct Peers {
     client: reqwest::Client,
+    uploads: reqwest::Client,
     urls: BTreeMap<String, String>,
     options: PeersOptions,
 }
@@ -74,21 +75,30 @@ impl Peers {
     /// # Errors
     /// When the HTTP client cannot be made.
     pub fn new(topology: &Topology, options: PeersOptions) -> Result<Self, PeerError> {
-        let client = reqwest::Client::builder()
-            .connect_timeout(options.connect_timeout.0)
-            .redirect(reqwest::redirect::Policy::none()) // a redirect could lead out of the topology
-            .no_proxy()
-            .tcp_nodelay(true)
-            .build()
-            .map_err(PeerError::Client)?;
+        let client = || {
+            reqwest::Client::builder()
+                .connect_timeout(options.connect_timeout.0)
+                .redirect(reqwest::redirect::Policy::none()) // a redirect could lead out of the topology
+                .no_proxy()
+                .tcp_nodelay(true)
+        };
+        let uploads = client().pool_max_idle_per_host(0).build().map_err(PeerError::Client)?;
+        let client = client().build().map_err(PeerError::Client)?;
         let urls = topology.nodes.iter().map(|(name, node)| (name.clone(), format!("http://{}", node.http))).collect();
-        Ok(Self { client, urls, options })
+        Ok(Self { client, uploads, urls, options })
     }
 
     /// The client; only for URLs that begin with what [`Peers::url`] gave.
     #[must_use]
     pub fn client(&self) -> &reqwest::Client {
         &self.client
+    }
+
+    /// A client whose connections are used once, for uploads that go on behind an early answer: the other client
+    /// would take the answer for the end, and give the connection to a request that then waits behind the upload.
+    #[must_use]
+    pub fn upload_client(&self) -> &reqwest::Client {
+        &self.uploads
     }
 
     /// `http://host:port` of a node.

@@ -2,6 +2,7 @@
 //! only what another program would read.
 
 use std::{
+    cell::Cell,
     io::{BufWriter, IsTerminal as _, Read as _, Write as _},
     path::Path,
     process::ExitCode,
@@ -40,7 +41,13 @@ pub(crate) async fn send(args: SendArgs) -> anyhow::Result<ExitCode> {
     let count = messages.len();
     let parameters = parameters(&args)?;
     let run = new_run();
-    let progress = |handed: u64| tell(&format!("handed over {handed} of {count} messages"), handed < count as u64);
+    let shown = Cell::new(None);
+    let progress = |handed: u64| {
+        // Once all is handed over, the same line every second would say nothing.
+        if shown.replace(Some(handed)) != Some(handed) {
+            tell(handed, count);
+        }
+    };
     let sent = send::send(&cluster, &args.over, run, messages, &parameters, progress).await;
     let report = sent.map_err(|error| match error {
         LabError::Peer(PeerError::Refused { status: 413, .. }) => {
@@ -96,9 +103,11 @@ fn new_run() -> RunId {
 }
 
 /// A line that the next one replaces on a terminal.
-fn tell(line: &str, more: bool) {
+fn tell(handed: u64, count: usize) {
+    let rest = if handed < count as u64 { "" } else { "; waiting for the receiver" };
+    let line = format!("handed over {handed} of {count} messages{rest}");
     if std::io::stderr().is_terminal() {
-        eprint!("\r{line}{}", if more { "" } else { "; waiting for the receiver" });
+        eprint!("\r{line}");
     } else {
         eprintln!("{line}");
     }

@@ -146,6 +146,12 @@ impl Entry {
         elsewhere.unwrap_or_else(|| self.ledger.snapshot())
     }
 
+    /// How many messages were sent, without copying their records.
+    pub(super) fn sent_count(&self) -> u64 {
+        let elsewhere = self.lock().conclusion.sent.as_ref().map(Vec::len);
+        elsewhere.unwrap_or_else(|| self.ledger.len()) as u64
+    }
+
     pub(super) fn report(&self, sender: &str) -> RunReport {
         let sent = self.sent();
         let progress = self.lock();

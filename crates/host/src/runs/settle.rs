@@ -26,7 +26,7 @@ pub(super) async fn settle(host: &Host, entry: &Entry) {
     let began = Instant::now();
     let (mut seen, mut moved) = ((0, 0), Instant::now());
     while began.elapsed() < options.settle_max.0 && !host.shutdown().is_cancelled() {
-        let sent = entry.sent().len() as u64;
+        let sent = entry.sent_count();
         match ask(host, entry, Some(sent)).await {
             Ok(report) => {
                 let count = |part: fn(&ReceiverReport) -> u64| report.receivers.iter().map(part).sum::<u64>();

@@ -31,7 +31,7 @@ pub(super) async fn order(host: &Host, run: RunId, load: Load, payloads: Payload
     let url = format!("{}{MAILBOX}", host.peers().url(PRODUCER).map_err(PollingError::Deposit)?);
     let request = host
         .peers()
-        .client()
+        .upload_client()
         .post(url)
         .header("prefer", "respond-async")
         .query(&[("run", run.to_string()), ("messages", load.messages.to_string())])
