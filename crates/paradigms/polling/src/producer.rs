@@ -29,7 +29,7 @@ use crate::{
     PollingError,
     mailbox::{Batch, Found, Limits, Mailbox, Query},
     options::Options,
-    wire::{self, DEPOSIT, HELD, LAST, Listed, Listing, MAILBOX, PARADIGM},
+    wire::{self, DEPOSIT, HELD, LAST, Listed, Listing, MAILBOX, MORE, PARADIGM},
 };
 
 /// The node that is expected to ask for what is deposited.
@@ -203,6 +203,9 @@ fn answer(found: Found, held: Option<Duration>, frames: bool) -> Result<Response
     headers.insert(LAST, HeaderValue::from(found.last));
     if let Some(deposit) = found.deposit {
         headers.insert(DEPOSIT, HeaderValue::from_static(deposit.word()));
+    }
+    if found.more {
+        headers.insert(MORE, HeaderValue::from_static("true"));
     }
     if let Some(held) = held {
         headers.insert(HELD, HeaderValue::from(u64::try_from(held.as_millis()).unwrap_or(u64::MAX)));

@@ -15,6 +15,8 @@ pub const MAILBOX: &str = "/mailbox";
 pub const LAST: &str = "crosstalk-last";
 /// Header of an answer that was held open: for how many milliseconds.
 pub const HELD: &str = "crosstalk-held";
+/// Header of an answer that could not bring all there was: asking again at once brings more.
+pub const MORE: &str = "crosstalk-more";
 /// Header of an answer to a poll for one run: [`Deposit`] in a word; not there when the mailbox knows nothing of
 /// that run.
 pub const DEPOSIT: &str = "crosstalk-deposit";

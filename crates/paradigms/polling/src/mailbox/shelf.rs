@@ -42,6 +42,8 @@ pub(crate) struct Found {
     pub(crate) messages: Vec<(u64, Message)>,
     /// The offset to ask behind next.
     pub(crate) last: u64,
+    /// Whether more was there than one answer brings.
+    pub(crate) more: bool,
     /// Whether more of the run can come; `None` without a run, or when it is unknown here.
     pub(crate) deposit: Option<Deposit>,
 }
@@ -207,14 +209,16 @@ impl Shelf {
 
 fn found<'a>(after: u64, behind: impl Iterator<Item = (u64, &'a Message)>, batch: Batch) -> Found {
     let (mut messages, mut bytes): (Vec<(u64, Message)>, u64) = (Vec::new(), 0);
+    let mut more = false;
     for (offset, message) in behind {
         bytes += size(message);
-        if !messages.is_empty() && (messages.len() >= batch.messages || bytes > batch.bytes) {
+        more = !messages.is_empty() && (messages.len() >= batch.messages || bytes > batch.bytes);
+        if more {
             break;
         }
         messages.push((offset, message.clone()));
     }
-    Found { last: messages.last().map_or(after, |(offset, _)| *offset), messages, deposit: None }
+    Found { last: messages.last().map_or(after, |(offset, _)| *offset), messages, more, deposit: None }
 }
 
 #[cfg(test)]

@@ -21,7 +21,7 @@ use tracing::warn;
 use super::{PRODUCER, RETRY_PAUSE, schedule::Schedule};
 use crate::{
     PollingError,
-    wire::{self, DEPOSIT, Deposit, HELD, LAST, MAILBOX, PARADIGM},
+    wire::{self, DEPOSIT, Deposit, HELD, LAST, MAILBOX, MORE, PARADIGM},
 };
 
 /// Longest time for an answer beyond the time it was asked to be held.
@@ -48,6 +48,8 @@ pub(super) struct Polls<'a> {
     after: u64,
     /// The producer said that the deposit is over, when the mailbox knew nothing of the run.
     told_over: bool,
+    /// The last answer could not bring all there was.
+    more: bool,
     away_since: Option<Instant>,
     pub(super) figures: Figures,
 }
@@ -68,6 +70,7 @@ struct Answer {
     last: u64,
     deposit: Option<Deposit>,
     held: bool,
+    more: bool,
 }
 
 impl<'a> Polls<'a> {
@@ -81,7 +84,19 @@ impl<'a> Polls<'a> {
         let url = host.peers().url(PRODUCER).map_err(PollingError::Deposit)?;
         let url = format!("{url}{MAILBOX}");
         let figures = Figures::default();
-        Ok(Self { host, receiver, run, schedule, away_max, url, after: 0, told_over: false, away_since: None, figures })
+        Ok(Self {
+            host,
+            receiver,
+            run,
+            schedule,
+            away_max,
+            url,
+            after: 0,
+            told_over: false,
+            more: false,
+            away_since: None,
+            figures,
+        })
     }
 
     /// Polls until `expected` messages are here or no more can come.
@@ -94,8 +109,10 @@ impl<'a> Polls<'a> {
             if self.attempt().await? == Deposit::Over {
                 break;
             }
+            // Who asks on a schedule waits for its next turn, unless it knows that more is there.
             if let Schedule::Short { interval } = self.schedule
                 && self.figures.messages < expected
+                && !self.more
             {
                 sleep_until(began + interval).await;
             }
@@ -132,6 +149,7 @@ impl<'a> Polls<'a> {
         self.tell(&answer, Duration::from_nanos(answered_ns.saturating_sub(began_ns)));
         self.take(&answer.messages).await?;
         self.after = answer.last;
+        self.more = answer.more;
         match answer.deposit {
             Some(deposit) => Ok(deposit),
             // All of it may have come between that answer and the producer's word: only a further attempt tells.
@@ -161,6 +179,7 @@ impl<'a> Polls<'a> {
     }
 
     async fn failed(&mut self, source: PeerError) -> Result<Deposit, PollingError> {
+        self.more = false;
         self.figures.failed += 1;
         let since = *self.away_since.get_or_insert_with(Instant::now);
         if since.elapsed() >= self.away_max {
@@ -201,7 +220,8 @@ impl<'a> Polls<'a> {
         let header = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
         let last = header(LAST).and_then(|text| text.parse().ok());
         let last = last.ok_or_else(|| AskError::Form(format!("header {LAST}: expected an offset")))?;
-        let (deposit, held) = (header(DEPOSIT).and_then(Deposit::from_word), header(HELD).is_some());
+        let deposit = header(DEPOSIT).and_then(Deposit::from_word);
+        let (held, more) = (header(HELD).is_some(), header(MORE).is_some());
         let mut body = BytesMut::new();
         while let Some(piece) = response.chunk().await.map_err(|source| unreachable_peer(PRODUCER, source))? {
             if body.len() + piece.len() > BODY_MAX {
@@ -212,7 +232,7 @@ impl<'a> Polls<'a> {
         let body: Bytes = body.freeze();
         let bytes = body.len() as u64;
         let messages = wire::decode(body).map_err(|error| AskError::Form(error.to_string()))?;
-        Ok(Answer { messages, bytes, last, deposit, held })
+        Ok(Answer { messages, bytes, last, deposit, held, more })
     }
 
     fn tell(&self, answer: &Answer, took: Duration) {
