@@ -4,7 +4,6 @@
 use std::error::Error;
 
 use axum::extract::State;
-use crosstalk_contract::describe::RoleDescription;
 use crosstalk_host::{
     Host, NodeSpec, Sockets,
     config::{Size, Span},
@@ -84,13 +83,6 @@ fn options(options: BrokerOptions) -> Result<Options, NodeError> {
 }
 
 fn pages(broker: Broker) -> Role {
-    let description = RoleDescription {
-        paradigm: String::new(),
-        about: String::new(),
-        starts: None,
-        receiver: None,
-        demonstrations: Vec::new(),
-    };
     let endpoints = vec![
         Endpoint::get(
             "/queues",
@@ -102,7 +94,7 @@ fn pages(broker: Broker) -> Role {
         Endpoint::get("/connections", "Who is connected, with channels and consumers", connections, broker)
             .curl("who is connected", "'{base}/connections'"),
     ];
-    Role { description, endpoints }
+    Role::pages(endpoints)
 }
 
 async fn queues(State(broker): State<Broker>, _: Params) -> Result<Pretty<Vec<QueueSnapshot>>, Refusal> {

@@ -25,7 +25,7 @@ pub struct NodeDescription {
 }
 
 /// One end of one paradigm.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RoleDescription {
     /// The paradigm, such as `request-response`.
     pub paradigm: String,

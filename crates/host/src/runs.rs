@@ -28,7 +28,7 @@ pub(crate) use self::endpoints::role;
 use self::{ledger::Entry, settle::settle};
 pub use self::{
     ledger::Runs,
-    request::{LOAD, RunRequest},
+    request::{LOAD, RunRequest, new_run},
 };
 use crate::{
     Host,

@@ -10,11 +10,8 @@ use std::{
 
 use anyhow::{anyhow, bail};
 use bytes::Bytes;
-use crosstalk_contract::{
-    RunId,
-    report::{RunReport, RunState},
-};
-use crosstalk_host::peers::PeerError;
+use crosstalk_contract::report::{RunReport, RunState};
+use crosstalk_host::{peers::PeerError, runs::new_run};
 use crosstalk_lab::{
     LabError,
     cluster::Cluster,
@@ -40,6 +37,7 @@ pub(crate) async fn send(args: SendArgs) -> anyhow::Result<ExitCode> {
     let messages = send::cut(&input, cut)?;
     let count = messages.len();
     let parameters = parameters(&args)?;
+    // An id of our own, so that the run can be asked about even when the answer does not arrive.
     let run = new_run();
     let shown = Cell::new(None);
     let progress = |handed: u64| {
@@ -94,12 +92,6 @@ fn parameters(args: &SendArgs) -> anyhow::Result<Vec<(String, String)>> {
     parameters.extend(args.rate.iter().map(|rate| ("rate".to_owned(), rate.clone())));
     parameters.extend(args.in_flight.iter().map(|count| ("in_flight".to_owned(), count.to_string())));
     Ok(parameters)
-}
-
-/// An id of our own, so that the run can be asked about even when the answer does not arrive.
-fn new_run() -> RunId {
-    use std::hash::{BuildHasher as _, RandomState};
-    RunId::from_low_bits(RandomState::new().hash_one(std::process::id()))
 }
 
 /// A line that the next one replaces on a terminal.

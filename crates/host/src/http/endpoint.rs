@@ -104,3 +104,11 @@ pub struct Role {
     /// What it offers.
     pub endpoints: Vec<Endpoint>,
 }
+
+impl Role {
+    /// Endpoints that belong to no paradigm, such as an inbox.
+    #[must_use]
+    pub fn pages(endpoints: Vec<Endpoint>) -> Self {
+        Self { description: RoleDescription::default(), endpoints }
+    }
+}

@@ -10,7 +10,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use bytes::Bytes;
-use crosstalk_contract::{RunId, describe::RoleDescription, record::InboxReport};
+use crosstalk_contract::{RunId, record::InboxReport};
 use futures_util::stream;
 use tokio::sync::mpsc;
 use tracing::info;
@@ -78,16 +78,7 @@ pub(super) fn role(receiver: &Receiver) -> Role {
             )
             .curl("and fast again", r#"-d '{"work": "0ms", "concurrency": 8}' '{base}/behaviour'"#),
     ];
-    Role {
-        description: RoleDescription {
-            paradigm: String::new(),
-            about: String::new(),
-            starts: None,
-            receiver: None,
-            demonstrations: Vec::new(),
-        },
-        endpoints,
-    }
+    Role::pages(endpoints)
 }
 
 async fn runs(State(receiver): State<Receiver>, _: Params) -> Pretty<Vec<RunSummary>> {

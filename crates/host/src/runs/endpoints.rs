@@ -5,7 +5,6 @@ use axum::{
     extract::{Path, State},
 };
 use crosstalk_contract::{
-    describe::RoleDescription,
     record::{MessageTimeline, SeenBy},
     report::RunReport,
 };
@@ -40,14 +39,7 @@ pub(crate) fn role(host: &Host) -> Role {
         Endpoint::get("/runs/{run}/messages", "What happened to each message, at both ends", messages, host.clone())
             .params([limit]),
     ];
-    let description = RoleDescription {
-        paradigm: String::new(),
-        about: String::new(),
-        starts: None,
-        receiver: None,
-        demonstrations: Vec::new(),
-    };
-    Role { description, endpoints }
+    Role::pages(endpoints)
 }
 
 async fn all(State(host): State<Host>, _: Params) -> Pretty<Vec<RunReport>> {

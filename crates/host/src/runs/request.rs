@@ -176,7 +176,8 @@ async fn payloads(
 }
 
 /// A run id that nobody has: from the hasher's keys, which the system seeds at random.
-fn new_run() -> RunId {
+#[must_use]
+pub fn new_run() -> RunId {
     use std::hash::{BuildHasher, RandomState};
     RunId::from_low_bits(RandomState::new().hash_one(std::time::SystemTime::now()))
 }
