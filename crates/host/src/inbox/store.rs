@@ -14,7 +14,7 @@ use std::{
         Arc, Mutex,
         atomic::{AtomicU64, Ordering},
     },
-    time::UNIX_EPOCH,
+    time::{Duration, Instant, UNIX_EPOCH},
 };
 
 use bytes::BytesMut;
@@ -31,6 +31,11 @@ use super::{
 };
 
 const EXTENSION: &str = "inbox";
+/// How long to wait for another process to let go of the directory: one that was killed takes a moment until it is
+/// gone, and its successor may be there before.
+const LOCK_PATIENCE: Duration = Duration::from_secs(1);
+/// Pause between two tries to lock the directory.
+const LOCK_PAUSE: Duration = Duration::from_millis(10);
 
 /// All runs.
 #[derive(Debug)]
@@ -307,9 +312,15 @@ fn run_of(path: &Path) -> Option<RunId> {
 fn locked(path: PathBuf) -> Result<File, InboxError> {
     let file = File::options().create(true).truncate(false).write(true).open(&path);
     let file = file.map_err(|source| error("open", &path, source))?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(fs::TryLockError::WouldBlock) => Err(InboxError::InUse { path }),
-        Err(fs::TryLockError::Error(source)) => Err(error("lock", &path, source)),
+    let began = Instant::now();
+    loop {
+        match file.try_lock() {
+            Ok(()) => return Ok(file),
+            Err(fs::TryLockError::WouldBlock) if began.elapsed() < LOCK_PATIENCE => {
+                std::thread::sleep(LOCK_PAUSE);
+            }
+            Err(fs::TryLockError::WouldBlock) => return Err(InboxError::InUse { path }),
+            Err(fs::TryLockError::Error(source)) => return Err(error("lock", &path, source)),
+        }
     }
 }

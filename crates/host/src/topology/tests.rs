@@ -40,7 +40,7 @@ fn the_compose_topology_speaks_to_services_by_name() {
     }
     assert_eq!(topology.nodes["consumer"].udp.as_deref(), Some("consumer:8082"));
     let urls: Vec<&str> = topology.brokers.iter().map(|broker| broker.url.as_str()).collect();
-    assert_eq!(urls, ["amqp://guest:guest@broker:5672", "amqp://crosstalk:crosstalk@rabbitmq:5672/%2f"]);
+    assert_eq!(urls, ["amqp://crosstalk:crosstalk@broker:5672", "amqp://crosstalk:crosstalk@rabbitmq:5672/%2f"]);
 }
 
 #[test]
