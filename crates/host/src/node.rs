@@ -175,7 +175,7 @@ where
         (None, Some(first_line)) => told_topology(first_line).await?,
         (None, None) => return Err(NodeError::NoTopology),
     };
-    info!("{} listens on {}", spec.name, sockets::described(&listener, &sockets));
+    info!("listens on {}", sockets::described(&listener, &sockets));
     let peers: PeersOptions = config.section("peers")?;
     let runs: RunOptions = config.section("run")?;
     let http: HttpOptions = config.section("http")?;
@@ -203,7 +203,7 @@ async fn live_with(host: &Host, mut roles: Vec<Role>, listener: tokio::net::TcpL
     serve(listener, router, host, http.connections_max).await;
     host.tasks().close();
     host.tasks().wait().await;
-    info!("{} has stopped", host.name());
+    info!("has stopped");
 }
 
 fn load_topology(args: &NodeArgs, config: &Config) -> Result<Topology, NodeError> {
