@@ -18,7 +18,7 @@ const WRONG: [(&str, &str, u16, &str, &str); 17] = [
     ("producer", "/request-response?rate=1000000000000", 400, "rate", "1000000/s"),
     ("producer", "/request-response?rate=5/s&in_flight=5", 400, "rate", "exclude each other"),
     ("producer", "/request-response?in_flight=0", 400, "in_flight", "from 1"),
-    ("producer", "/request-response?payload=5MiB", 413, "", "4194304"),
+    ("producer", "/request-response?payload=5MiB", 413, "payload", "4194304"),
     ("producer", "/request-response?to=elsewhere", 403, "", "topology"),
     ("producer", "/request-response?to=127.0.0.1:22", 403, "", "topology"),
     ("producer", "/request-response?run=xyz", 400, "run", "12 hexadecimal digits"),
@@ -27,7 +27,7 @@ const WRONG: [(&str, &str, u16, &str, &str); 17] = [
     ("poller", "/polling?mode=medium", 400, "mode", "short, long"),
     ("poller", "/polling?interval=-5s", 400, "interval", "250ms"),
     ("streamer", "/streaming?transport=tcp", 400, "transport", "udp, websocket"),
-    ("streamer", "/streaming?transport=udp&payload=100KiB", 413, "", "8136"),
+    ("streamer", "/streaming?transport=udp&payload=100KiB", 413, "payload", "8136"),
 ];
 
 /// The cluster still does its work.

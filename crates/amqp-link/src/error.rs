@@ -39,8 +39,16 @@ pub enum LinkError {
         reason: String,
     },
     /// A message that does not say who it is.
-    #[error("not a message of a run: {0}")]
+    #[error("not a message of a run: {}", foreign(.0))]
     Foreign(#[from] TextError),
+}
+
+/// Which header is wrong. One that is there but no text is as good as missing.
+fn foreign(TextError { name, expected, got }: &TextError) -> String {
+    match got {
+        Some(got) => format!("header {name}: expected {expected}, got {got:?}"),
+        None => format!("header {name} is missing, or is no text; expected {expected}"),
+    }
 }
 
 /// The reason behind an error of the AMQP client, in one line.

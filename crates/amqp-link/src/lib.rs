@@ -5,10 +5,12 @@
 //! | --- | --- |
 //! | `links` | one link for each broker of the topology, shared by all roles of a node |
 //! | `link` | one connection: watched, made again when it is lost, given to those who wait |
+//! | `presence` | whether a broker answers, for the readiness of the node |
 //! | `handshake` | one attempt to connect, bounded in time, that leaves nothing behind when it fails |
 //! | `properties` | a message's identity in the places that AMQP has for it |
 //! | `publisher` | publishing in order with confirms, on one channel after the other if need be |
 //! | `intake` | consuming for good: each delivery is noted, worked on, then acknowledged |
+//! | `outstanding` | whose messages wait at a broker, when that can be known |
 //! | `error` | what can go wrong, without passwords |
 //!
 //! It does not know which exchanges and queues there are: a paradigm says so, as a [`Declare`].
@@ -18,6 +20,8 @@ mod handshake;
 mod intake;
 mod link;
 mod links;
+mod outstanding;
+mod presence;
 mod properties;
 mod publisher;
 
@@ -30,6 +34,7 @@ pub use self::{
     intake::Intake,
     link::Link,
     links::Links,
+    outstanding::{Outstanding, Publishing},
     properties::{identity, properties},
     publisher::{Pending, Publisher, Route},
 };

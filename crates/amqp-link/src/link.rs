@@ -1,21 +1,27 @@
 //! One connection to one broker, kept up: made, watched, and made again until the node stops. It does not know
 //! what is done with it.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 
 use crosstalk_contract::topology::BrokerAddress;
-use crosstalk_host::{Host, readiness::Needed};
+use crosstalk_host::Host;
 use futures_util::StreamExt;
 use lapin::{
-    Connection, Event,
+    Connection, ErrorKind, Event,
     options::QueueDeclareOptions,
-    protocol::constants::REPLY_SUCCESS,
+    protocol::{AMQPErrorKind, AMQPSoftError, constants::REPLY_SUCCESS},
     types::{FieldTable, ShortString},
 };
 use tokio::{sync::watch, time::timeout};
 use tracing::warn;
 
-use crate::{LinkError, error::reason, handshake, links::LinkOptions};
+use crate::{LinkError, error::reason, handshake, links::LinkOptions, presence::Presence};
 
 /// Failed attempts in a row before the first one is told: brokers and nodes start at the same time.
 const UNTOLD: usize = 3;
@@ -32,17 +38,22 @@ pub struct Link {
     broker: Arc<str>,
     options: LinkOptions,
     state: watch::Receiver<State>,
+    presence: Arc<Presence>,
+    generation: Arc<AtomicU64>,
 }
 
 impl Link {
     pub(crate) fn open(host: &Host, address: &BrokerAddress, options: LinkOptions) -> Self {
         let (sender, state) = watch::channel(Err("not connected yet".to_owned()));
         let broker = Arc::<str>::from(address.name.as_str());
+        let presence = Arc::new(Presence::new(host.readiness().need(&format!("broker {broker}"))));
+        let generation = Arc::<AtomicU64>::default();
         let keeper = Keeper {
             broker: Arc::clone(&broker),
             url: address.url.clone(),
             node: host.name(),
-            needed: host.readiness().need(&format!("broker {broker}")),
+            presence: Arc::clone(&presence),
+            generation: Arc::clone(&generation),
             options,
             state: sender,
         };
@@ -51,13 +62,43 @@ impl Link {
             shutdown.run_until_cancelled(keeper.keep()).await;
             keeper.close().await;
         });
-        Self { broker, options, state }
+        Self { broker, options, state, presence, generation }
     }
 
     /// The broker's name in the topology.
     #[must_use]
     pub fn broker(&self) -> &str {
         &self.broker
+    }
+
+    /// How many times it has connected. A broker that was connected to again may have been started again, and
+    /// what it had only in memory is lost then.
+    pub(crate) fn generation(&self) -> u64 {
+        self.generation.load(Ordering::Acquire)
+    }
+
+    /// Says that the broker, although connected, did not answer in time. From then on one question is open there:
+    /// its answer is a sign of life, also when nobody else asks anything.
+    pub(crate) fn silent(&self, why: &str) {
+        let mut state = self.state.clone();
+        let Ok(connection) = state.borrow_and_update().clone() else { return };
+        if self.presence.silent(why) {
+            let presence = Arc::clone(&self.presence);
+            tokio::spawn(async move {
+                tokio::select! {
+                    opened = connection.create_channel() => if opened.is_ok() {
+                        presence.answers();
+                    },
+                    // The connection was lost: the next one begins anew.
+                    _ = state.changed() => {}
+                }
+            });
+        }
+    }
+
+    /// Says that the broker answered.
+    pub(crate) fn answers(&self) {
+        self.presence.answers();
     }
 
     /// The current connection, waiting for one at most for `within`.
@@ -116,10 +157,10 @@ impl Link {
         LinkError::Refused { broker: self.broker.to_string(), action: action.into(), reason: reason(error) }
     }
 
-    /// How many messages wait in these queues together. One that does not exist holds none, and neither does a
-    /// broker that cannot be asked, as far as anyone can tell.
-    pub async fn waiting_in(&self, queues: &[ShortString]) -> u64 {
-        let Ok(connection) = self.connected().await else { return 0 };
+    /// How many messages wait in these queues together; `None` when the broker cannot be asked. One that does not
+    /// exist holds none.
+    pub async fn waiting_in(&self, queues: &[ShortString]) -> Option<u64> {
+        let connection = self.connected().await.ok()?;
         let mut waiting = 0;
         for queue in queues {
             let asked = async {
@@ -128,12 +169,20 @@ impl Link {
                 let passive = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
                 channel.queue_declare(queue.clone(), passive, FieldTable::default()).await
             };
-            match timeout(self.patience(), asked).await {
-                Ok(answer) => waiting += answer.map_or(0, |queue| u64::from(queue.message_count())),
-                Err(_) => break,
-            }
+            waiting += match timeout(self.patience(), asked).await.ok()? {
+                Ok(queue) => u64::from(queue.message_count()),
+                Err(error) if is_not_found(&error) => 0,
+                Err(_) => return None,
+            };
         }
-        waiting
+        Some(waiting)
+    }
+}
+
+fn is_not_found(error: &lapin::Error) -> bool {
+    match error.kind() {
+        ErrorKind::ProtocolError(error) => *error.kind() == AMQPErrorKind::Soft(AMQPSoftError::NOTFOUND),
+        _ => false,
     }
 }
 
@@ -142,7 +191,8 @@ struct Keeper {
     broker: Arc<str>,
     url: String,
     node: &'static str,
-    needed: Needed,
+    presence: Arc<Presence>,
+    generation: Arc<AtomicU64>,
     options: LinkOptions,
     state: watch::Sender<State>,
 }
@@ -159,7 +209,9 @@ impl Keeper {
             match handshake::connect(uri.clone(), self.node, self.options.connect_timeout.0).await {
                 Ok(connection) => {
                     let connection = Arc::new(connection);
-                    self.needed.there();
+                    // Before anybody can use it.
+                    self.generation.fetch_add(1, Ordering::Release);
+                    self.presence.connected();
                     let _ = self.state.send_replace(Ok(Arc::clone(&connection)));
                     let fault = self.lost(&connection).await;
                     self.missing(fault, true);
@@ -185,9 +237,7 @@ impl Keeper {
     }
 
     fn missing(&self, fault: String, tell: bool) {
-        if tell {
-            self.needed.missing(&fault);
-        }
+        self.presence.away(&fault, tell);
         let _ = self.state.send_replace(Err(fault));
     }
 

@@ -78,6 +78,6 @@ mod tests {
     #[test]
     fn a_message_without_headers_is_foreign() {
         let error = identity(&BasicProperties::default()).unwrap_err().to_string();
-        assert!(error.contains("header crosstalk-run"), "{error}");
+        assert!(error.contains("header crosstalk-run is missing"), "{error}");
     }
 }

@@ -76,11 +76,11 @@ impl Publisher {
             Err(error) => Err(error.to_string()),
         };
         let (clock, within) = (self.clock, self.confirm_timeout);
-        let broker = self.link.broker().to_owned();
+        let link = self.link.clone();
         // A task of its own notes the time of the confirm at once, also while the next message is held up.
         Pending(tokio::spawn(async move {
             match handed {
-                Ok(confirm) => confirmed(confirm, &broker, within, &clock).await,
+                Ok(confirm) => confirmed(confirm, &link, within, &clock).await,
                 Err(error) => Exchange::failed(&clock, error),
             }
         }))
@@ -94,7 +94,10 @@ impl Publisher {
         match timeout(self.confirm_timeout, publishing).await {
             Ok(handed) => handed.map_err(|error| unknown(broker, &reason(&error))),
             // RabbitMQ stops reading from publishers when it is short of memory or disk.
-            Err(_) => Err(unknown(broker, "it takes no messages at present")),
+            Err(_) => {
+                self.link.silent("it takes no messages at present");
+                Err(unknown(broker, "it takes no messages at present"))
+            }
         }
     }
 
@@ -114,10 +117,12 @@ impl Publisher {
         let channel = match timeout(self.confirm_timeout, opening).await {
             Ok(opened) => opened.map_err(|error| self.link.refused("open a channel and declare", &error))?,
             Err(_) => {
+                self.link.silent(&too_late(self.confirm_timeout));
                 let (broker, reason) = (self.link.broker().to_owned(), too_late(self.confirm_timeout));
                 return Err(LinkError::NotThere { broker, reason });
             }
         };
+        self.link.answers();
         *current = Some(channel.clone());
         Ok(channel)
     }
@@ -128,9 +133,10 @@ fn unknown(broker: &str, why: &str) -> String {
     format!("not confirmed by broker {broker}, whether it has the message is unknown: {why}")
 }
 
-async fn confirmed(confirm: PublisherConfirm, broker: &str, within: Duration, clock: &Clock) -> Exchange {
+async fn confirmed(confirm: PublisherConfirm, link: &Link, within: Duration, clock: &Clock) -> Exchange {
+    let broker = link.broker();
     let refused = |why: String| Exchange { error: Some(why), ..Exchange::answered(clock) };
-    match timeout(within, confirm).await {
+    let exchange = match timeout(within, confirm).await {
         Ok(Ok(Confirmation::Ack(None))) => Exchange::answered(clock),
         Ok(Ok(Confirmation::Ack(Some(returned)))) => {
             let (code, text) = (returned.reply_code, returned.reply_text);
@@ -139,6 +145,15 @@ async fn confirmed(confirm: PublisherConfirm, broker: &str, within: Duration, cl
         Ok(Ok(Confirmation::Nack(_))) => refused(format!("refused by broker {broker} (nack)")),
         Ok(Ok(Confirmation::NotRequested)) => Exchange::failed(clock, unknown(broker, "the channel has no confirms")),
         Ok(Err(error)) => Exchange::failed(clock, unknown(broker, &reason(&error))),
-        Err(_) => Exchange::failed(clock, unknown(broker, &format!("no confirm within {}", format_duration(within)))),
+        Err(_) => {
+            let why = format!("no confirm within {}", format_duration(within));
+            link.silent(&why);
+            return Exchange::failed(clock, unknown(broker, &why));
+        }
+    };
+    // Told after the time was taken. Some errors are answers, too, but the lost connection is none.
+    if exchange.error.is_none() {
+        link.answers();
     }
+    exchange
 }

@@ -101,7 +101,7 @@ pub(crate) struct TourArgs {
 #[derive(Debug, Clone, Args)]
 pub(crate) struct ClusterArgs {
     /// Address of any node of the running cluster
-    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:4401")]
+    #[arg(long, value_name = "URL", env = "CROSSTALK_CLUSTER", default_value = "http://127.0.0.1:4401")]
     pub(crate) cluster: String,
 }
 

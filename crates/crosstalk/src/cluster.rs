@@ -5,7 +5,8 @@ mod child;
 mod logs;
 
 use std::{
-    path::PathBuf,
+    os::unix::fs::DirBuilderExt as _,
+    path::{Path, PathBuf},
     time::{Duration, Instant},
 };
 
@@ -15,6 +16,7 @@ use crosstalk_contract::{
 };
 use crosstalk_host::{
     config::{Config, ConfigError, Sources, Span},
+    runs::new_run,
     topology::{self, TopologyLoadError},
 };
 use crosstalk_lab::{LabError, cluster::Cluster};
@@ -187,14 +189,16 @@ fn forwarded(args: &LocalArgs) -> Vec<String> {
 }
 
 fn data_directory(args: &LocalArgs) -> Result<(PathBuf, Option<PathBuf>), ClusterError> {
-    let (directory, temporary) = match &args.data {
-        Some(given) => (given.clone(), None),
-        None => {
-            let own = std::env::temp_dir().join(format!("crosstalk-{}", std::process::id()));
-            (own.clone(), Some(own))
-        }
+    let failed = |directory: &Path| {
+        let what = format!("create {}", directory.display());
+        move |source| ClusterError::Io { what, source }
     };
-    std::fs::create_dir_all(&directory)
-        .map_err(|source| ClusterError::Io { what: format!("create {}", directory.display()), source })?;
-    Ok((directory, temporary))
+    if let Some(given) = &args.data {
+        std::fs::create_dir_all(given).map_err(failed(given))?;
+        return Ok((given.clone(), None));
+    }
+    // A name that nobody can foresee, for nobody else to read, and no error hidden when it is there already.
+    let own = std::env::temp_dir().join(format!("crosstalk-{}", new_run()));
+    std::fs::DirBuilder::new().mode(0o700).create(&own).map_err(failed(&own))?;
+    Ok((own.clone(), Some(own)))
 }

@@ -3,7 +3,7 @@
 
 mod transfer;
 
-use std::{io::Write as _, process::ExitCode};
+use std::{io::Write as _, pin::pin, process::ExitCode};
 
 use anyhow::Context as _;
 use crosstalk_host::config::{Config, Sources};
@@ -36,60 +36,58 @@ pub(crate) fn run(command: impl Future<Output = anyhow::Result<ExitCode>>) -> Ex
     })
 }
 
-/// Ends when the user says so, by Ctrl-C or SIGTERM.
-async fn told_to_stop() -> anyhow::Result<()> {
-    let mut interrupt = signal(SignalKind::interrupt()).context("cannot listen for Ctrl-C")?;
-    let mut terminate = signal(SignalKind::terminate()).context("cannot listen for SIGTERM")?;
-    tokio::select! {
-        _ = interrupt.recv() => {}
-        _ = terminate.recv() => {}
-    }
-    Ok(())
+/// Listens from now on; what it gives ends when the user says so: by Ctrl-C, SIGTERM, or by closing the terminal.
+fn told_to_stop() -> anyhow::Result<impl Future<Output = ()>> {
+    let listen = |kind| signal(kind).context("cannot listen for signals");
+    let mut interrupt = listen(SignalKind::interrupt())?;
+    let mut terminate = listen(SignalKind::terminate())?;
+    let mut hangup = listen(SignalKind::hangup())?;
+    Ok(async move {
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+            _ = hangup.recv() => {}
+        }
+    })
 }
 
 /// `crosstalk` and `crosstalk up`.
 pub(crate) async fn up(args: UpArgs) -> anyhow::Result<ExitCode> {
-    let stop = std::pin::pin!(told_to_stop());
+    let mut stop = pin!(told_to_stop()?);
     let local = Local::start(&args.local).await?;
     let stay = async {
         let cluster = started(&local).await?;
-        if !args.no_tour {
-            tour::run(&cluster, &mut std::io::stdout()).await?;
+        if args.no_tour || tour::run(&cluster, &mut std::io::stdout(), &mut stop).await?.is_some() {
+            invite(&cluster)?;
+            local.show(Shown::Everything);
+            stop.await;
         }
-        invite(&cluster)?;
-        local.show(Shown::Everything);
-        std::future::pending::<anyhow::Result<()>>().await
+        anyhow::Ok(())
     };
-    let ended = tokio::select! {
-        told = stop => told,
-        failed = stay => failed,
-    };
+    let ended = stay.await;
     local.stop().await;
     ended.map(|()| ExitCode::SUCCESS)
 }
 
 /// `crosstalk tour`.
 pub(crate) async fn tour(args: TourArgs) -> anyhow::Result<ExitCode> {
+    let mut stop = pin!(told_to_stop()?);
     if let Some(url) = &args.cluster {
         let cluster = Cluster::discover(url).await?;
-        let toured = tour::run(&cluster, &mut std::io::stdout()).await?;
-        return Ok(verdict(&toured));
+        return Ok(verdict(tour::run(&cluster, &mut std::io::stdout(), stop).await?));
     }
-    let stop = std::pin::pin!(told_to_stop());
     let local = Local::start(&args.local).await?;
     let toured = async {
         let cluster = started(&local).await?;
-        anyhow::Ok(verdict(&tour::run(&cluster, &mut std::io::stdout()).await?))
+        anyhow::Ok(verdict(tour::run(&cluster, &mut std::io::stdout(), &mut stop).await?))
     };
-    let ended = tokio::select! {
-        told = stop => told.map(|()| ExitCode::from(FAILED)),
-        toured = toured => toured,
-    };
+    let ended = toured.await;
     local.stop().await;
     ended
 }
 
-fn verdict(toured: &tour::Toured) -> ExitCode {
+fn verdict(toured: Option<tour::Toured>) -> ExitCode {
+    let Some(toured) = toured else { return ExitCode::from(FAILED) };
     if toured.complete() {
         return ExitCode::SUCCESS;
     }
@@ -144,6 +142,6 @@ fn invite(cluster: &Cluster) -> anyhow::Result<()> {
 pub(crate) async fn config(args: ConfigArgs) -> anyhow::Result<ExitCode> {
     let environment = Sources::variables(std::env::vars_os());
     let config = Config::load(&Sources { file: args.config, environment, flags: args.set })?;
-    print!("{}", config.render());
+    std::io::stdout().lock().write_all(config.render().as_bytes()).context("cannot write to standard output")?;
     Ok(ExitCode::SUCCESS)
 }

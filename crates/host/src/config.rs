@@ -39,11 +39,14 @@ pub const VARIABLE_PREFIX: &str = "CROSSTALK_";
 /// Variables with the prefix that are no options of a section. Each stands for a flag of the same name:
 /// the topology, the cluster's token, the configuration file, the address to listen on, the data folder, and
 /// the node's name.
-pub const VARIABLES_ELSEWHERE: [&str; 6] = [
+pub const VARIABLES_ELSEWHERE: [&str; 9] = [
+    "CROSSTALK_CLUSTER",
     "CROSSTALK_TOPOLOGY",
     "CROSSTALK_TOKEN",
     "CROSSTALK_CONFIG",
     "CROSSTALK_LISTEN",
+    "CROSSTALK_LISTEN_AMQP",
+    "CROSSTALK_LISTEN_UDP",
     "CROSSTALK_DATA",
     "CROSSTALK_NODE",
 ];
@@ -137,13 +140,15 @@ impl Config {
         table.try_into().map_err(|error: toml::de::Error| misfit(error.message().to_owned()))
     }
 
-    /// The default document with the values in effect; a changed one says where it came from. What it returns
+    /// The default document with the values in effect; one that differs from the default says where it came from. What it returns
     /// can be given back as a file.
     #[must_use]
     pub fn render(&self) -> String {
         let mut lines: Vec<String> = DEFAULTS.lines().map(str::to_owned).collect();
         for Setting { known, value, origin } in &self.settings {
-            if let (Some(origin), Some(line)) = (origin, lines.get_mut(known.line - 1)) {
+            if let (Some(origin), Some(line)) = (origin, lines.get_mut(known.line - 1))
+                && *value != known.default
+            {
                 *line = format!("{} = {value} # from {origin}; the default is {}", known.name, known.default);
             }
         }

@@ -132,7 +132,7 @@ impl Receiver {
             queued: Duration::from_nanos(began_ns.saturating_sub(since_ns)),
             worked: Duration::from_nanos(self.host.clock().now_ns().saturating_sub(began_ns)),
         };
-        self.host.narrate(name.message.run, name.message.seq, || name.told(&handled));
+        self.host.narrate(name.message.run, name.message.seq, || name.told(self.host.name(), &handled));
         Ok(handled)
     }
 
@@ -171,11 +171,13 @@ struct Name {
 }
 
 impl Name {
-    fn told(&self, handled: &Handled) -> String {
+    fn told(&self, node: &str, handled: &Handled) -> String {
         let Self { paradigm, receiver, message } = self;
+        // The line begins with the node's name.
+        let whose = if receiver == node { String::new() } else { format!("{receiver} ") };
         let again = if handled.copy > 1 { format!(", copy {}", handled.copy) } else { String::new() };
         format!(
-            "{receiver} got {paradigm} {}/{} of run {} from {}{again}: {} in line, {} at work",
+            "{whose}got {paradigm} {}/{} of run {} from {}{again}: {} in line, {} at work",
             message.seq,
             message.of,
             message.run,

@@ -63,8 +63,8 @@ pub struct Plan {
     pub kept: Option<Kept>,
 }
 
-/// Asks an intermediary how many messages of a run it still keeps.
-pub type Kept = Arc<dyn Fn(RunId) -> BoxFuture<'static, u64> + Send + Sync>;
+/// Asks an intermediary how many messages of a run it still keeps; `None` when it cannot say.
+pub type Kept = Arc<dyn Fn(RunId) -> BoxFuture<'static, Option<u64>> + Send + Sync>;
 
 /// What a paradigm adds when its messages are sent.
 #[derive(Debug, Default)]
@@ -133,6 +133,10 @@ impl Run {
         drive.send(self.payloads.into_stream(), start).await;
         match fault.get() {
             Some(refusal) => Err(refusal.into()),
+            None if self.cancel.is_cancelled() && (self.ledger.len() as u64) < self.load.messages => {
+                let (sent, intended) = (self.ledger.len(), self.load.messages);
+                Err(Refusal::unavailable(format!("the node was stopped after {sent} of {intended} messages")).into())
+            }
             None => Ok(()),
         }
     }

@@ -61,6 +61,14 @@ pub enum LabError {
     /// No node has anything of the run.
     #[error("no node of this cluster knows run {0}; GET /inbox of the receivers lists what they have")]
     NoSuchRun(crosstalk_contract::RunId),
+    /// The run has no such receiver.
+    #[error("this run has no receiver {asked:?}; known are {known}")]
+    NoSuchReceiver {
+        /// What was asked for.
+        asked: String,
+        /// What there is.
+        known: String,
+    },
     /// Reading or writing failed.
     #[error("cannot {what}: {source}")]
     Io {

@@ -59,6 +59,10 @@ async fn fetch(
     out: &mut impl Write,
 ) -> Result<Fetched, LabError> {
     let name = &node.description.node;
+    if let Some(wanted) = receiver.filter(|wanted| report.receivers.iter().all(|known| known.receiver != *wanted)) {
+        let known: Vec<_> = report.receivers.iter().map(|receiver| receiver.receiver.as_str()).collect();
+        return Err(LabError::NoSuchReceiver { asked: wanted.to_owned(), known: known.join(", ") });
+    }
     let receivers = report.receivers.iter().filter(|r| receiver.is_none_or(|wanted| r.receiver == wanted));
     let arrived: BTreeSet<u64> = receivers.flat_map(|r| r.records.iter().map(|record| record.seq)).collect();
     let mut request = cluster.client().get(format!("{}/inbox/{}/payloads", node.url, report.run));

@@ -1,6 +1,7 @@
 //! Carries a file through a cluster as messages of one run. It does not know how the paradigm carries them.
 
 use std::{
+    pin::pin,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -14,7 +15,7 @@ use crosstalk_contract::{
     frame::{PAYLOAD_MAX, PAYLOADS_MEDIA_TYPE, encode_payload},
     report::RunReport,
 };
-use crosstalk_host::peers::Peers;
+use crosstalk_host::peers::{PeerError, Peers};
 use futures_util::stream;
 
 use crate::{LabError, cluster::Cluster};
@@ -78,20 +79,25 @@ pub async fn send(
     };
     let count = messages.len();
     let handed = Arc::new(AtomicU64::new(0));
-    let request = cluster
-        .client()
-        .post(format!("{}{path}", node.url))
-        .query(&[("run", run.to_string()), ("messages", count.to_string())])
-        .query(parameters)
-        .header("content-type", PAYLOADS_MEDIA_TYPE)
-        .body(reqwest::Body::wrap_stream(upload(messages, Arc::clone(&handed))));
-    let mut answer = std::pin::pin!(Peers::json(&node.description.node, request));
+    let asked = |body: reqwest::Body| {
+        let request = cluster.client().post(format!("{}{path}", node.url));
+        let request = request.query(&[("run", run.to_string()), ("messages", count.to_string())]).query(parameters);
+        Peers::json(&node.description.node, request.header("content-type", PAYLOADS_MEDIA_TYPE).body(body))
+    };
+    let mut answer = pin!(asked(reqwest::Body::wrap_stream(upload(messages, Arc::clone(&handed)))));
     let mut tick = tokio::time::interval_at(tokio::time::Instant::now() + TELL, TELL);
-    loop {
+    let answer = loop {
         tokio::select! {
-            report = &mut answer => return Ok(report?),
+            answer = &mut answer => break answer,
             _ = tick.tick() => told(handed.load(Ordering::Relaxed)),
         }
+    };
+    let Err(broken @ PeerError::Unreachable { .. }) = answer else { return Ok(answer?) };
+    // Who refuses an upload answers before it has read it, and closes; that answer can be lost under what is still
+    // being written. Asked again without the input, it gives its reason; a run that had begun exists already.
+    match asked(reqwest::Body::from("")).await {
+        Err(reason @ PeerError::Refused { status: 400 | 403 | 413, .. }) => Err(reason.into()),
+        Ok(_) | Err(_) => Err(broken.into()),
     }
 }
 

@@ -86,6 +86,10 @@ fn accounts(report: &RunReport) -> String {
                 observed.freed_before_processed, observed.compared
             )
         }
+        Mode::Both | Mode::Unknown if observed.compared > 0 => {
+            "the receiver was faster than the broker's answer, so that waiting cannot be told from not waiting"
+                .to_owned()
+        }
         Mode::Both | Mode::Unknown => "nothing was delivered".to_owned(),
     };
     let _ = writeln!(text, "  On the hop {}: {hop}.", observed.hop);

@@ -66,12 +66,35 @@ struct Stop<'a> {
     demonstration: &'a Demonstration,
 }
 
-/// Runs the tour and tells it to `out`.
+/// Runs the tour and tells it to `out`, until it is over or `stop` is; the receivers are as fast as before then.
 ///
 /// # Errors
 /// When `out` cannot be written. A paradigm that fails is part of the story.
-pub async fn run(cluster: &Cluster, out: &mut impl Write) -> Result<Toured, LabError> {
+pub async fn run(
+    cluster: &Cluster,
+    out: &mut impl Write,
+    stop: impl Future<Output = ()>,
+) -> Result<Option<Toured>, LabError> {
     let slowed = slow_down(cluster).await;
+    say(
+        out,
+        "\nDuring the tour each receiver works 5 ms on every message, up to 16 at once, so that waiting can be told from\nnot waiting. Every latency below contains these 5 ms.\n",
+    )?;
+    for (url, _) in &slowed {
+        say(out, &format!("  $ curl -X PUT -d '{WORK}' '{url}'\n"))?;
+    }
+    let toured = tokio::select! {
+        rows = show(cluster, out) => Some(Toured { rows: rows? }),
+        () = stop => None,
+    };
+    restore(cluster, slowed).await;
+    if let Some(toured) = &toured {
+        say(out, &format!("\n{}\n", table::side_by_side(&toured.rows)))?;
+    }
+    Ok(toured)
+}
+
+async fn show(cluster: &Cluster, out: &mut impl Write) -> Result<Vec<Row>, LabError> {
     let stops = stops(cluster);
     let mut rows = Vec::new();
     for (index, stop) in stops.iter().enumerate() {
@@ -92,10 +115,7 @@ pub async fn run(cluster: &Cluster, out: &mut impl Write) -> Result<Toured, LabE
         };
         rows.push(Row { title: stop.title.clone(), lossless: stop.demonstration.lossless, report });
     }
-    restore(cluster, slowed).await;
-    let toured = Toured { rows };
-    say(out, &format!("\n{}\n", table::side_by_side(&toured.rows)))?;
-    Ok(toured)
+    Ok(rows)
 }
 
 fn say(out: &mut impl Write, text: &str) -> Result<(), LabError> {

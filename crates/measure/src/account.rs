@@ -12,7 +12,7 @@ use crosstalk_contract::{
 
 use crate::histogram::{latency, ms};
 
-/// Most different errors that a report lists; the rest is counted with the last one.
+/// Most different errors that a report lists; the others are counted together.
 const ERRORS_MAX: usize = 10;
 
 /// Everything known about a run.
@@ -37,8 +37,10 @@ pub struct Evidence<'a> {
     pub sent: &'a [SentRecord],
     /// What the receivers say, with records; `None` when they could not be asked.
     pub received: Option<&'a [ReceiverReport]>,
-    /// Messages that an intermediary says it still keeps for the receivers.
-    pub kept: u64,
+    /// Messages that an intermediary says it still keeps for the receivers; `None` when it cannot say.
+    pub kept: Option<u64>,
+    /// Whether the neighbour that answers is an intermediary, not the receiver.
+    pub intermediary: bool,
     /// Exchanges on the hop, where they are not the messages themselves.
     pub exchanges: Option<&'a [ExchangeRecord]>,
     /// An error that ended the run early.
@@ -73,7 +75,7 @@ pub fn report(evidence: Evidence<'_>) -> RunReport {
         missing: missing(evidence.sent, receivers, &by_seq),
         waits: waits(&outcomes, evidence.exchanges),
         latency: latency(outcomes.iter().filter_map(|(sent, at)| Some((*at)?.saturating_sub(sent.intended_ns)))),
-        observed: observed(&outcomes, evidence.exchanges),
+        observed: observed(&outcomes, evidence.exchanges, evidence.intermediary),
         sending_ms: ms(last_freed.saturating_sub(first)),
         total_ms: ms(last_processed.max(last_freed).saturating_sub(first)),
         errors: errors(evidence.sent, evidence.failure),
@@ -91,10 +93,11 @@ fn totals(evidence: &Evidence<'_>, by_seq: &[HashMap<u64, &ReceivedRecord>]) -> 
     let delivered = all().filter(|record| record.processed_ns.is_some()).count() as u64;
     let undelivered = expected.saturating_sub(delivered);
     // What an intermediary says it keeps is neither lost nor unknown, whether the receiver can be asked or not.
-    let waiting = evidence.kept.min(undelivered);
-    let (lost, unknown) = match evidence.received {
-        None => (0, undelivered - waiting),
-        Some(_) => (undelivered - waiting, 0),
+    // Only what both the receiver and the intermediary deny is lost.
+    let waiting = evidence.kept.unwrap_or(0).min(undelivered);
+    let (lost, unknown) = match (evidence.received, evidence.kept) {
+        (Some(_), Some(_)) => (undelivered - waiting, 0),
+        _ => (0, undelivered - waiting),
     };
     let unfinished = all().filter(|record| record.processed_ns.is_none()).count() as u64;
     Totals {
@@ -150,7 +153,7 @@ fn missing(
 
 fn waits(outcomes: &[(&SentRecord, Option<u64>)], exchanges: Option<&[ExchangeRecord]>) -> Waits {
     let held = |(sent, at): &(&SentRecord, Option<u64>)| {
-        at.map(|at| if sent.freed_ns >= at { sent.freed_ns.saturating_sub(sent.sent_ns) } else { 0 })
+        at.map(|at| if held_until(sent, at) { sent.freed_ns.saturating_sub(sent.sent_ns) } else { 0 })
     };
     Waits {
         hop: match exchanges {
@@ -158,12 +161,24 @@ fn waits(outcomes: &[(&SentRecord, Option<u64>)], exchanges: Option<&[ExchangeRe
             None => latency(outcomes.iter().map(|(sent, _)| sent.freed_ns.saturating_sub(sent.sent_ns))),
         },
         end_to_end: latency(outcomes.iter().filter_map(held)),
-        held_end_to_end: outcomes.iter().filter(|(sent, at)| at.is_some_and(|at| sent.freed_ns >= at)).count() as u64,
+        held_end_to_end: outcomes.iter().filter(|(sent, at)| at.is_some_and(|at| held_until(sent, at))).count() as u64,
     }
 }
 
-/// One sender that was free too early refutes "the sender waits"; none in all that were seen supports it.
-fn observed(outcomes: &[(&SentRecord, Option<u64>)], exchanges: Option<&[ExchangeRecord]>) -> Observed {
+/// Whether the sender may have waited for the receiver, which finished at `processed_ns`: it was freed after that, by
+/// an answer. Without an answer there was nothing to wait for, whoever was faster.
+fn held_until(sent: &SentRecord, processed_ns: u64) -> bool {
+    sent.answered_ns.is_some() && sent.freed_ns >= processed_ns
+}
+
+/// One sender that was free too early refutes "the sender waits"; none in all that were seen supports it, unless the
+/// answer came from an intermediary: then a receiver that was faster than that answer looks the same, and the evidence
+/// does not tell.
+fn observed(
+    outcomes: &[(&SentRecord, Option<u64>)],
+    exchanges: Option<&[ExchangeRecord]>,
+    intermediary: bool,
+) -> Observed {
     let accepted = || outcomes.iter().filter(|(sent, _)| sent.error.is_none());
     let (hop_exchanges, hop_answered) = match exchanges {
         Some(exchanges) => (exchanges.len() as u64, exchanges.len() as u64),
@@ -173,14 +188,18 @@ fn observed(outcomes: &[(&SentRecord, Option<u64>)], exchanges: Option<&[Exchang
         }
     };
     let compared = accepted().filter(|(_, at)| at.is_some()).count() as u64;
-    let freed_before_processed = accepted().filter(|(sent, at)| at.is_some_and(|at| sent.freed_ns < at)).count() as u64;
+    let freed_before_processed =
+        accepted().filter(|(sent, at)| at.is_some_and(|at| !held_until(sent, at))).count() as u64;
     let mode = |seen: u64, early: u64| match (seen, early) {
         (0, _) => Mode::Unknown,
         (_, 0) => Mode::Synchronous,
         _ => Mode::Asynchronous,
     };
     let hop = mode(hop_exchanges, hop_exchanges - hop_answered);
-    let end_to_end = mode(compared, freed_before_processed);
+    let end_to_end = match mode(compared, freed_before_processed) {
+        Mode::Synchronous if intermediary => Mode::Unknown,
+        mode => mode,
+    };
     let summary = match (hop, end_to_end) {
         (Mode::Unknown, _) | (_, Mode::Unknown) => Mode::Unknown,
         (hop, end_to_end) if hop == end_to_end => hop,
@@ -191,13 +210,17 @@ fn observed(outcomes: &[(&SentRecord, Option<u64>)], exchanges: Option<&[Exchang
 
 fn errors(sent: &[SentRecord], failure: Option<String>) -> Vec<ErrorCount> {
     let mut counts: Vec<ErrorCount> = failure.into_iter().map(|error| ErrorCount { error, count: 1 }).collect();
+    let mut others = 0;
     for error in sent.iter().filter_map(|record| record.error.as_deref()) {
-        let known = counts.iter().position(|known| known.error == error);
-        let full = counts.len() >= ERRORS_MAX;
-        match known.or(full.then_some(ERRORS_MAX - 1)) {
-            Some(index) => counts[index].count += 1,
+        let full = counts.len() == ERRORS_MAX;
+        match counts.iter_mut().find(|known| known.error == error) {
+            Some(known) => known.count += 1,
+            None if full => others += 1,
             None => counts.push(ErrorCount { error: error.to_owned(), count: 1 }),
         }
+    }
+    if others > 0 {
+        counts.push(ErrorCount { error: "other errors".to_owned(), count: others });
     }
     counts
 }

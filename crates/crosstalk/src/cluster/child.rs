@@ -15,6 +15,9 @@ use tokio_util::sync::CancellationToken;
 
 use super::{ClusterError, LocalOptions, logs::Log};
 
+/// Exit code of a node with a wrong option or address.
+const CANNOT_WORK: i32 = 2;
+
 /// How one node is to be started.
 #[derive(Debug, Clone)]
 pub(super) struct Plan {
@@ -101,7 +104,12 @@ impl Child {
             tokio::select! {
                 () = ending.cancelled() => return self.end(options.stop_grace.0).await,
                 status = self.process.wait() => {
+                    // A node that says that it cannot work as it was started would say so again.
+                    let final_word = status.as_ref().is_ok_and(|status| status.code() == Some(CANNOT_WORK));
                     let how = status.map_or_else(|error| error.to_string(), |status| status.to_string());
+                    if final_word {
+                        return self.log.note(&format!("{} ended ({how}) and is not started again; its last words: {}", self.plan.name, self.log.last_words()));
+                    }
                     if restarts == options.restarts_max {
                         return self.log.note(&format!("{} ended ({how}) and is not started again after {restarts} times", self.plan.name));
                     }
@@ -117,9 +125,11 @@ impl Child {
                 Ok(again) => self = again,
                 Err(error) => return self.log.note(&error.to_string()),
             }
-            match self.announced(options.start_timeout.0).await {
-                Ok(_) => self.tell(&topology).await,
-                Err(error) => self.log.note(&error.to_string()),
+            // A node that hangs before it has said anything must not keep the cluster from ending.
+            match ending.run_until_cancelled(self.announced(options.start_timeout.0)).await {
+                Some(Ok(_)) => self.tell(&topology).await,
+                Some(Err(error)) => self.log.note(&error.to_string()),
+                None => return self.end(options.stop_grace.0).await,
             }
         }
     }

@@ -51,9 +51,12 @@ pub(crate) async fn send(args: SendArgs) -> anyhow::Result<ExitCode> {
         LabError::Peer(PeerError::Refused { status: 413, .. }) => {
             anyhow!("{error}; cut the input into smaller messages with --chunk, such as --chunk 1KiB")
         }
+        error @ LabError::Peer(PeerError::Unreachable { .. }) => {
+            anyhow!("{error}; part of the input may have arrived: crosstalk recv {run} tells")
+        }
         error => error.into(),
     })?;
-    println!("{}", report.run);
+    writeln!(std::io::stdout(), "{}", report.run).map_err(|error| anyhow!("cannot write the run's id: {error}"))?;
     Ok(told(&report))
 }
 

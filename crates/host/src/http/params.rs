@@ -163,7 +163,7 @@ impl Misfit {
 
     fn refusal(self, name: &str) -> Refusal {
         let detail = format!("parameter {name}: expected {}, got {:?}", self.expected, self.got);
-        if self.too_large { Refusal::too_large(detail) } else { Refusal::bad(name, detail) }
+        if self.too_large { Refusal::too_large(detail).naming(name) } else { Refusal::bad(name, detail) }
     }
 }
 

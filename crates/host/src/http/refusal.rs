@@ -51,6 +51,12 @@ impl Refusal {
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, error.to_string())
     }
 
+    /// The same, with the parameter, header or member at fault.
+    #[must_use]
+    pub fn naming(self, field: &str) -> Self {
+        Self { field: Some(field.to_owned()), ..self }
+    }
+
     /// The same, said of something in particular.
     #[must_use]
     pub fn of(mut self, what: &str) -> Self {

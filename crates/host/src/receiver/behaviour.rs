@@ -16,7 +16,7 @@ use crate::http::Refusal;
 /// Longest work on one message; longer than any sender waits.
 const WORK_MAX: Duration = Duration::from_secs(60);
 /// Most messages at work at once.
-const CONCURRENCY_MAX: u32 = 10_000;
+const CONCURRENCY_MAX: u32 = 1024;
 
 /// How a receiver works.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]

@@ -39,7 +39,7 @@ struct Progress {
     state: RunState,
     conclusion: Conclusion,
     received: Option<Vec<ReceiverReport>>,
-    kept: u64,
+    kept: Option<u64>,
     failure: Option<Refusal>,
 }
 
@@ -73,7 +73,7 @@ impl Runs {
             state: RunState::Sending,
             conclusion: Conclusion::default(),
             received: None,
-            kept: 0,
+            kept: Some(0),
             failure: None,
         });
         let entry = Arc::new(Entry { id, plan, messages, load, ledger: SentLedger::default(), progress });
@@ -131,7 +131,7 @@ impl Entry {
         self.lock().failure.clone()
     }
 
-    pub(super) fn settled(&self, received: Option<Vec<ReceiverReport>>, kept: u64) {
+    pub(super) fn settled(&self, received: Option<Vec<ReceiverReport>>, kept: Option<u64>) {
         let mut progress = self.lock();
         progress.received = received;
         progress.kept = kept;
@@ -167,6 +167,7 @@ impl Entry {
             sent: &sent,
             received: progress.received.as_deref(),
             kept: progress.kept,
+            intermediary: self.plan.kept.is_some(),
             exchanges: progress.conclusion.exchanges.as_deref(),
             failure: progress.failure.as_ref().map(|refusal| refusal.detail().to_owned()),
             details: progress.conclusion.details.clone(),

@@ -136,7 +136,8 @@ impl RunRequest {
         match &mut self.payloads {
             Payloads::Repeated(payload) if payload.len() > max => {
                 let size = payload.len();
-                Err(Refusal::too_large(format!("a payload of {size} B, but {why} carries at most {max} B")))
+                Err(Refusal::too_large(format!("a payload of {size} B, but {why} carries at most {max} B"))
+                    .naming("payload"))
             }
             Payloads::Repeated(_) => Ok(()),
             Payloads::Uploaded(upload) => {
@@ -170,7 +171,8 @@ async fn payloads(
     }
     let size = usize::try_from(params.count("payload").unwrap_or(PAYLOAD_DEFAULT)).unwrap_or(usize::MAX);
     if size > payload_max {
-        return Err(Refusal::too_large(format!("payload: {size} B, but http.payload_max is {payload_max} B")));
+        let detail = format!("payload: {size} B, but http.payload_max is {payload_max} B");
+        return Err(Refusal::too_large(detail).naming("payload"));
     }
     Ok((Payloads::Repeated(filler(size)), format!("{size} B each")))
 }

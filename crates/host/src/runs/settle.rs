@@ -52,7 +52,7 @@ pub(super) async fn settle(host: &Host, entry: &Entry) {
 pub(super) async fn refresh(host: &Host, entry: &Entry) {
     let kept = match &entry.plan.kept {
         Some(kept) => kept(entry.id).await,
-        None => 0,
+        None => Some(0),
     };
     let received = ask(host, entry, None).await.ok().map(|report| report.receivers);
     entry.settled(received, kept);

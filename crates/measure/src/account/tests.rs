@@ -32,6 +32,10 @@ fn receiver(records: Vec<ReceivedRecord>) -> ReceiverReport {
 }
 
 fn accounts(sent: &[SentRecord], received: Option<&[ReceiverReport]>, kept: u64) -> RunReport {
+    accounts_of(sent, received, kept, false)
+}
+
+fn accounts_of(sent: &[SentRecord], received: Option<&[ReceiverReport]>, kept: u64, intermediary: bool) -> RunReport {
     report(Evidence {
         run: RunId::from_low_bits(1),
         paradigm: "test",
@@ -43,7 +47,8 @@ fn accounts(sent: &[SentRecord], received: Option<&[ReceiverReport]>, kept: u64)
         intended: sent.len() as u64,
         sent,
         received,
-        kept,
+        kept: Some(kept),
+        intermediary,
         exchanges: None,
         failure: None,
         details: serde_json::Map::new(),
@@ -74,6 +79,15 @@ fn an_answer_from_the_neighbour_before_the_receiver_is_done_is_both() {
 fn nobody_answering_is_asynchronous() {
     let report = accounts(&[sent(1, 101, false)], Some(&[receiver(vec![got(1, Some(200), 1, 1)])]), 0);
     assert_eq!(report.observed.summary, Mode::Asynchronous);
+}
+
+#[test]
+fn a_receiver_that_was_faster_than_the_sender_does_not_make_it_wait() {
+    let fast = [receiver(vec![got(1, Some(110), 1, 1)])];
+    let unanswered = accounts(&[sent(1, 120, false)], Some(&fast), 0);
+    assert_eq!(unanswered.observed.end_to_end, Mode::Asynchronous, "nothing was waited for");
+    let through_a_broker = accounts_of(&[sent(1, 120, true)], Some(&fast), 0, true);
+    assert_eq!(through_a_broker.observed.end_to_end, Mode::Unknown, "the broker's answer or the receiver's work?");
 }
 
 #[test]

@@ -20,7 +20,10 @@ use tracing::warn;
 
 use self::shelf::Shelf;
 pub(crate) use self::shelf::{Batch, Found, Limits, Query};
-use crate::{PollingError, wire::Deposit};
+use crate::{
+    PollingError,
+    wire::{Deposit, counted},
+};
 
 /// A mailbox.
 #[derive(Debug)]
@@ -136,7 +139,7 @@ impl Mailbox {
     fn tell_expired(&self) {
         let expired = self.shelf().expired_unread();
         if expired > 0 {
-            warn!("{expired} messages that nobody took were dropped from the mailbox: polling.retention is over");
+            warn!("dropped {} that nobody took from the mailbox: polling.retention is over", counted(expired));
         }
     }
 }

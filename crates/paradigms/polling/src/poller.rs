@@ -1,6 +1,7 @@
 //! The poller: has messages deposited in the producer's mailbox, and fetches them by asking. It does not know what
 //! the mailbox does meanwhile.
 
+mod arrived;
 mod deposit;
 mod polls;
 mod schedule;
@@ -25,6 +26,7 @@ use crosstalk_host::{
 };
 use crosstalk_measure::{Pace, histogram::latency};
 use serde_json::{Map, Value, json};
+use tracing::warn;
 
 use self::{
     polls::{Figures, Polls},
@@ -133,46 +135,58 @@ impl Poller {
         };
         if let Err(error @ (PollingError::Deposit(_) | PollingError::Away { .. } | PollingError::Forgotten(_))) = ended
         {
-            // Without the producer there are no records of what it sent, and so no accounts.
-            return Err(error.into());
+            return self.conclude_alone(id, schedule, polls.figures, error).await;
         }
         let accounts = async {
             polls.leave().await;
             deposit::records(&self.host, id, load.messages, self.options.away_max.0).await
         };
-        let sent = self.host.shutdown().run_until_cancelled(accounts).await.unwrap_or(Err(PollingError::Stopping))?;
-        let details = self.details(id, schedule, &polls.figures, &sent);
+        let accounts = self.host.shutdown().run_until_cancelled(accounts).await;
+        let sent = match accounts.unwrap_or(Err(PollingError::Stopping)) {
+            Ok(sent) => sent,
+            Err(error) => return self.conclude_alone(id, schedule, polls.figures, error).await,
+        };
+        let mut details = details(schedule, &polls.figures);
+        self.note_staleness(id, &sent, &mut details);
         let failure = fault.get().map(RunFailure::from).or_else(|| ended.err().map(RunFailure::from));
         Ok(Conclusion { sent: Some(sent), exchanges: Some(polls.figures.attempts), details, failure })
     }
 
-    #[expect(clippy::cast_precision_loss, reason = "counts of attempts, messages and bytes of one run")]
-    fn details(&self, run: RunId, schedule: Schedule, figures: &Figures, sent: &[SentRecord]) -> Map<String, Value> {
-        let attempts = figures.attempts.len();
-        let bytes: u64 = figures.attempts.iter().map(|attempt| attempt.bytes).sum();
-        let mut details = Map::new();
-        let mut note = |name: &str, value: Value| details.insert(name.to_owned(), value);
-        note("origin", json!(PRODUCER));
-        note("mode", json!(schedule.name()));
-        note("attempts", json!(attempts));
-        note("empty_attempts", json!(figures.empty));
-        note("failed_attempts", json!(figures.failed));
-        if let Some(wait) = schedule.wait() {
-            note("wait_ms", json!(wait.as_secs_f64() * 1e3));
-            note("exchanges_held", json!(figures.held));
-        } else if let Schedule::Short { interval } = schedule {
-            note("interval_ms", json!(interval.as_secs_f64() * 1e3));
+    /// Without the producer there are no records of what it sent, but what arrived here did so all the same. How
+    /// long that lay in the mailbox is not known, as nobody can say when it was put in.
+    async fn conclude_alone(
+        &self,
+        run: RunId,
+        schedule: Schedule,
+        figures: Figures,
+        error: PollingError,
+    ) -> Result<Conclusion, RunFailure> {
+        // The inbox may know messages of an earlier run with this id; they say nothing about this one.
+        if figures.messages == 0 {
+            return Err(error.into());
         }
-        if figures.messages > 0 {
-            note("attempts_per_message", json!(attempts as f64 / figures.messages as f64));
-            note("bytes_per_message", json!(bytes as f64 / figures.messages as f64));
-        }
+        let sent = match arrived::records(self.receiver.inbox(), run).await {
+            Ok(sent) => sent,
+            Err(unread) => {
+                warn!("run {run}: cannot read again what arrived: {unread}");
+                return Err(error.into());
+            }
+        };
+        let reason = format!("{error}; without the producer's records, only what arrived counts as sent");
+        Ok(Conclusion {
+            sent: Some(sent),
+            details: details(schedule, &figures),
+            exchanges: Some(figures.attempts),
+            failure: Some(Refusal::unavailable(reason).into()),
+        })
+    }
+
+    fn note_staleness(&self, run: RunId, sent: &[SentRecord], details: &mut Map<String, Value>) {
         let staleness = latency(self.staleness_ns(run, sent));
         if staleness.count > 0 {
-            note("staleness_p50_ms", json!(staleness.p50_ms));
-            note("staleness_p99_ms", json!(staleness.p99_ms));
+            details.insert("staleness_p50_ms".to_owned(), json!(staleness.p50_ms));
+            details.insert("staleness_p99_ms".to_owned(), json!(staleness.p99_ms));
         }
-        details
     }
 
     /// For each message the time from its deposit until it was here. Both clocks are of one machine, or as far
@@ -185,4 +199,28 @@ impl Poller {
         let accepted = sent.iter().filter(|record| record.error.is_none());
         accepted.filter_map(|record| Some(received.get(&record.seq)?.saturating_sub(record.freed_ns))).collect()
     }
+}
+
+/// The attempts in figures: what was asked, what came of it, and what that cost.
+#[expect(clippy::cast_precision_loss, reason = "counts of attempts, messages and bytes of one run")]
+fn details(schedule: Schedule, figures: &Figures) -> Map<String, Value> {
+    let attempts = figures.attempts.len();
+    let mut details = Map::new();
+    let mut note = |name: &str, value: Value| details.insert(name.to_owned(), value);
+    note("origin", json!(PRODUCER));
+    note("mode", json!(schedule.name()));
+    note("attempts", json!(attempts));
+    note("empty_attempts", json!(figures.empty));
+    note("failed_attempts", json!(figures.failed));
+    if let Some(wait) = schedule.wait() {
+        note("wait_ms", json!(wait.as_secs_f64() * 1e3));
+        note("exchanges_held", json!(figures.held));
+    } else if let Schedule::Short { interval } = schedule {
+        note("interval_ms", json!(interval.as_secs_f64() * 1e3));
+    }
+    if figures.messages > 0 {
+        note("attempts_per_message", json!(attempts as f64 / figures.messages as f64));
+        note("answer_bytes_per_message", json!(figures.answer_bytes as f64 / figures.messages as f64));
+    }
+    details
 }

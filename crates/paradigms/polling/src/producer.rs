@@ -108,7 +108,7 @@ async fn deposit(State(owner): State<Owner>, params: Params, request: Request) -
     let request = RunRequest::read(&host, &params, request, Pace::Closed { in_flight: 1 }).await?;
     let kept: Kept = {
         let mailbox = Arc::clone(&owner.mailbox);
-        Arc::new(move |run| std::future::ready(mailbox.untaken(run)).boxed())
+        Arc::new(move |run| std::future::ready(Some(mailbox.untaken(run))).boxed())
     };
     let plan = Plan {
         paradigm: PARADIGM,
@@ -187,7 +187,7 @@ fn tell(host: &Host, run: Option<RunId>, found: &Found, held: Option<Duration>) 
     let count = found.messages.len();
     host.narrate(first.identity.run, first.identity.seq, || {
         let whose = run.map_or_else(|| "any run".to_owned(), |run| format!("run {run}"));
-        format!("held a poll for {whose} open for {}, then answered with {count} message(s)", shown(held))
+        format!("held a poll for {whose} open for {}, then answered with {}", shown(held), wire::counted(count as u64))
     });
 }
 

@@ -131,6 +131,11 @@ pub fn decode(mut body: Bytes) -> Result<Vec<Message>, FrameError> {
     if body.is_empty() { Ok(messages) } else { Err(FrameError::NotExactlyOne(body.len())) }
 }
 
+/// So many messages in words, for the log.
+pub(crate) fn counted(messages: u64) -> String {
+    if messages == 1 { "1 message".to_owned() } else { format!("{messages} messages") }
+}
+
 #[cfg(test)]
 mod tests {
     use crosstalk_contract::Identity;
@@ -158,6 +163,11 @@ mod tests {
         assert_eq!(listed("grün".as_bytes())["payload"], "grün");
         assert_eq!(listed(b"\x00\xff")["payload_hex"], "00ff");
         assert_eq!(listed(b"")["offset"], 9);
+    }
+
+    #[test]
+    fn one_message_is_not_many() {
+        assert_eq!([0, 1, 2].map(counted), ["0 messages", "1 message", "2 messages"]);
     }
 
     #[test]

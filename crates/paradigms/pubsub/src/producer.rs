@@ -10,7 +10,7 @@ use axum::{
     extract::{Request, State},
     response::Response,
 };
-use crosstalk_amqp_link::Links;
+use crosstalk_amqp_link::{Links, Outstanding};
 use crosstalk_contract::{
     Identity,
     describe::{Demonstration, RoleDescription},
@@ -36,6 +36,7 @@ struct Publisher {
     links: Links,
     options: Options,
     subscribers: Arc<Subscribers>,
+    outstanding: Outstanding,
 }
 
 /// The publisher's role: starts runs, and lets subscribers in.
@@ -46,7 +47,8 @@ pub fn role(host: &Host, links: &Links) -> Result<Role, ConfigError> {
     let options: Options = host.config().section(PARADIGM)?;
     let subscribers = Arc::new(Subscribers::new(options.direct_backlog));
     let subscribe = direct::endpoint(host, &subscribers);
-    let publisher = Publisher { host: host.clone(), links: links.clone(), options, subscribers };
+    let outstanding = Outstanding::default();
+    let publisher = Publisher { host: host.clone(), links: links.clone(), options, subscribers, outstanding };
     let start = Endpoint::post(
         "/pubsub",
         "Publishes to all subscribers: through a broker, or directly to those on /subscribe",

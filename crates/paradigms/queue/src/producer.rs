@@ -7,7 +7,7 @@ use axum::{
     extract::{Request, State},
     response::Response,
 };
-use crosstalk_amqp_link::{Link, Links, Pending, Publisher, Route};
+use crosstalk_amqp_link::{Link, Links, Outstanding, Pending, Publisher, Route};
 use crosstalk_contract::{
     Identity,
     describe::{Demonstration, RoleDescription},
@@ -34,6 +34,7 @@ struct Producer {
     links: Links,
     queue: ShortString,
     options: Options,
+    outstanding: Outstanding,
 }
 
 /// The producer's role: starts runs, and needs a broker.
@@ -43,7 +44,8 @@ struct Producer {
 pub fn role(host: &Host, links: &Links) -> Result<Role, ConfigError> {
     let options: Options = host.config().section(PARADIGM)?;
     let queue = ShortString::from(options.name.as_str());
-    let producer = Producer { host: host.clone(), links: links.clone(), queue, options };
+    let outstanding = Outstanding::default();
+    let producer = Producer { host: host.clone(), links: links.clone(), queue, options, outstanding };
     let broker = Param {
         name: "broker",
         kind: Kind::Name,
@@ -94,7 +96,7 @@ async fn start(State(producer): State<Producer>, params: Params, request: Reques
         over: link.broker().to_owned(),
         receiver: RECEIVER.to_owned(),
         settle_idle: None,
-        kept: Some(kept(&link, &producer.queue)),
+        kept: Some(kept(&link, &producer)),
     };
     let host = producer.host.clone();
     runs::start(&host, request, plan, move |run| async move {
@@ -102,6 +104,7 @@ async fn start(State(producer): State<Producer>, params: Params, request: Reques
         let declare = wire::declare(&producer.queue);
         let timeout = producer.options.confirm_timeout.0;
         let publisher = Publisher::open(link.clone(), route, declare, producer.host.clock(), timeout).await?;
+        let _publishing = producer.outstanding.begin(&link, std::slice::from_ref(&producer.queue), run.id).await;
         let producer = Arc::new(producer);
         run.drive(|message| {
             let (publisher, producer, link) = (Arc::clone(&publisher), Arc::clone(&producer), link.clone());
@@ -115,13 +118,12 @@ async fn start(State(producer): State<Producer>, params: Params, request: Reques
     .await
 }
 
-/// The broker knows how many messages wait, not of which run they are. Runs that share the queue at the same time
-/// may therefore see each other's waiting messages.
-fn kept(link: &Link, queue: &ShortString) -> Kept {
-    let (link, queue) = (link.clone(), queue.clone());
-    Arc::new(move |_| {
-        let (link, queue) = (link.clone(), queue.clone());
-        Box::pin(async move { link.waiting_in(&[queue]).await })
+/// What waits in the queue, when it can only be the run's.
+fn kept(link: &Link, producer: &Producer) -> Kept {
+    let (link, queue, outstanding) = (link.clone(), producer.queue.clone(), producer.outstanding.clone());
+    Arc::new(move |run| {
+        let (link, queue, outstanding) = (link.clone(), queue.clone(), outstanding.clone());
+        Box::pin(async move { outstanding.waiting(&link, &[queue], run).await })
     })
 }
 

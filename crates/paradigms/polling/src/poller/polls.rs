@@ -15,6 +15,10 @@ use crosstalk_host::{
     peers::{PeerError, Peers, unreachable_peer},
     receiver::shown,
 };
+use reqwest::{
+    StatusCode,
+    header::{HeaderMap, HeaderName, HeaderValue},
+};
 use tokio::time::{Instant as Tick, sleep, sleep_until};
 use tracing::warn;
 
@@ -62,11 +66,14 @@ pub(super) struct Figures {
     pub(super) failed: u64,
     pub(super) held: u64,
     pub(super) messages: u64,
+    /// Heads and bodies of all answers, also of those that brought nothing.
+    pub(super) answer_bytes: u64,
 }
 
 struct Answer {
     messages: Vec<Message>,
-    bytes: u64,
+    head_bytes: u64,
+    body_bytes: u64,
     last: u64,
     deposit: Option<Deposit>,
     held: bool,
@@ -138,12 +145,16 @@ impl<'a> Polls<'a> {
         let answer = match self.ask(wait).await {
             Ok(answer) => answer,
             Err(AskError::Peer(source)) => return self.failed(source).await,
-            Err(AskError::Form(reason)) => return Err(PollingError::Answer(reason)),
+            Err(AskError::Form(reason)) => {
+                self.figures.failed += 1;
+                return Err(PollingError::Answer(reason));
+            }
         };
         let answered_ns = self.host.clock().now_ns();
         self.away_since = None;
         let messages = answer.messages.len() as u64;
-        self.figures.attempts.push(ExchangeRecord { began_ns, answered_ns, messages, bytes: answer.bytes });
+        self.figures.attempts.push(ExchangeRecord { began_ns, answered_ns, messages, bytes: answer.body_bytes });
+        self.figures.answer_bytes += answer.head_bytes + answer.body_bytes;
         self.figures.held += u64::from(answer.held);
         self.figures.empty += u64::from(messages == 0);
         self.tell(&answer, Duration::from_nanos(answered_ns.saturating_sub(began_ns)));
@@ -216,6 +227,7 @@ impl<'a> Polls<'a> {
             request = request.query(&[("wait", crosstalk_contract::units::format_duration(wait))]);
         }
         let mut response = Peers::checked(PRODUCER, request.header("accept", MESSAGES_MEDIA_TYPE)).await?;
+        let head_bytes = head_len(response.status(), response.headers());
         let headers = response.headers();
         let header = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
         let last = header(LAST).and_then(|text| text.parse().ok());
@@ -230,9 +242,9 @@ impl<'a> Polls<'a> {
             body.extend_from_slice(&piece);
         }
         let body: Bytes = body.freeze();
-        let bytes = body.len() as u64;
+        let body_bytes = body.len() as u64;
         let messages = wire::decode(body).map_err(|error| AskError::Form(error.to_string()))?;
-        Ok(Answer { messages, bytes, last, deposit, held, more })
+        Ok(Answer { messages, head_bytes, body_bytes, last, deposit, held, more })
     }
 
     fn tell(&self, answer: &Answer, took: Duration) {
@@ -241,12 +253,21 @@ impl<'a> Polls<'a> {
         self.host.narrate(self.run, first.identity.seq, || {
             let held = if answer.held { "held open" } else { "answered at once, after" };
             format!(
-                "asked the mailbox for run {}, attempt {attempt}: {held} {}, {count} message(s)",
+                "asked the mailbox for run {}, attempt {attempt}: {held} {}, {}",
                 self.run,
-                shown(took)
+                shown(took),
+                wire::counted(count as u64)
             )
         });
     }
+}
+
+/// Length of an answer's head as HTTP/1.1 writes it. The client does not show the bytes themselves, but the words and
+/// headers that they say; the lengths between the pieces of a chunked body are not in it.
+fn head_len(status: StatusCode, headers: &HeaderMap) -> u64 {
+    let line = "HTTP/1.1 200 \r\n".len() + status.canonical_reason().map_or(0, str::len);
+    let header = |(name, value): (&HeaderName, &HeaderValue)| name.as_str().len() + ": \r\n".len() + value.len();
+    (line + headers.iter().map(header).sum::<usize>() + "\r\n".len()) as u64
 }
 
 /// Why an attempt brought nothing to go by.
@@ -256,4 +277,19 @@ enum AskError {
     Peer(#[from] PeerError),
     #[error("the answer cannot be read: {0}")]
     Form(String),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_head_is_as_long_as_it_is_written() {
+        let mut headers = HeaderMap::new();
+        headers.append("crosstalk-last", HeaderValue::from_static("12"));
+        headers.append("vary", HeaderValue::from_static("accept"));
+        headers.append("vary", HeaderValue::from_static("origin"));
+        let written = "HTTP/1.1 200 OK\r\ncrosstalk-last: 12\r\nvary: accept\r\nvary: origin\r\n\r\n";
+        assert_eq!(head_len(StatusCode::OK, &headers), written.len() as u64);
+    }
 }

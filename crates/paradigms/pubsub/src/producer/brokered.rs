@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use axum::response::Response;
-use crosstalk_amqp_link::{Link, Publisher as Channel, Route};
+use crosstalk_amqp_link::{Link, Outstanding, Publisher as Channel, Route};
 use crosstalk_host::{
     http::Refusal,
     runs::{self, Conclusion, Kept, Plan, RunRequest},
@@ -17,12 +17,13 @@ use crate::wire::{self, Options, PARADIGM};
 
 pub(super) async fn start(publisher: Publisher, request: RunRequest, link: Link) -> Result<Response, Refusal> {
     let exchange = ShortString::from(publisher.options.exchange.as_str());
+    let queues = subscriptions(&publisher.options);
     let plan = Plan {
         paradigm: PARADIGM,
         over: link.broker().to_owned(),
         receiver: RECEIVER.to_owned(),
         settle_idle: None,
-        kept: Some(kept(&link, &publisher.options)),
+        kept: Some(kept(&link, &queues, &publisher.outstanding)),
     };
     let host = publisher.host.clone();
     runs::start(&host, request, plan, move |run| async move {
@@ -33,7 +34,8 @@ pub(super) async fn start(publisher: Publisher, request: RunRequest, link: Link)
         let clock = publisher.host.clock();
         let timeout = publisher.options.confirm_timeout.0;
         let to = Arc::<str>::from(format!("exchange {exchange} at {}", link.broker()));
-        let channel = Channel::open(link, route, declare, clock, timeout).await?;
+        let channel = Channel::open(link.clone(), route, declare, clock, timeout).await?;
+        let _publishing = publisher.outstanding.begin(&link, &queues, run.id).await;
         let publisher = Arc::new(publisher);
         run.drive(|message| {
             let (publisher, channel, to) = (Arc::clone(&publisher), Arc::clone(&channel), Arc::clone(&to));
@@ -50,15 +52,18 @@ pub(super) async fn start(publisher: Publisher, request: RunRequest, link: Link)
     .await
 }
 
-/// What waits in the subscriptions of the consumer's subscribers. How many there are stands in the options of both
-/// ends; publishing does not need it. The broker does not know of which run messages are, so runs at the same time
-/// may see each other's.
-fn kept(link: &Link, options: &Options) -> Kept {
+/// The subscriptions of the consumer's subscribers. How many there are stands in the options of both ends;
+/// publishing does not need it.
+fn subscriptions(options: &Options) -> Arc<[ShortString]> {
     let subscription = |number| wire::subscription(&options.exchange, &wire::subscriber(number));
-    let queues = (1..=options.subscribers).map(|number| ShortString::from(subscription(number)));
-    let (link, queues) = (link.clone(), queues.collect::<Arc<[_]>>());
-    Arc::new(move |_| {
-        let (link, queues) = (link.clone(), Arc::clone(&queues));
-        Box::pin(async move { link.waiting_in(&queues).await })
+    (1..=options.subscribers).map(|number| ShortString::from(subscription(number))).collect()
+}
+
+/// What waits in the subscriptions, when it can only be the run's.
+fn kept(link: &Link, queues: &Arc<[ShortString]>, outstanding: &Outstanding) -> Kept {
+    let (link, queues, outstanding) = (link.clone(), Arc::clone(queues), outstanding.clone());
+    Arc::new(move |run| {
+        let (link, queues, outstanding) = (link.clone(), Arc::clone(&queues), outstanding.clone());
+        Box::pin(async move { outstanding.waiting(&link, &queues, run).await })
     })
 }
