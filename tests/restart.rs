@@ -48,6 +48,25 @@ async fn a_killed_consumer_loses_nothing_from_its_subscription_at_the_broker() {
     .await;
 }
 
+#[tokio::test]
+async fn a_poller_whose_producer_died_accounts_for_what_it_got() {
+    let cluster = Cluster::start_with(&["--set", "polling.away_max=1s", "--set", "local.restarts_max=0"]);
+    let url = cluster.url("poller", "/polling?mode=long&messages=400&rate=100/s&run=0000000000ca");
+    let started = cluster.client.post(url).header("prefer", "respond-async").send().await.unwrap();
+    assert_eq!(started.status(), 202);
+    until("some messages have arrived", async || {
+        let inbox = cluster.get("poller", "/inbox/0000000000ca").await;
+        inbox["receivers"][0]["processed"].as_u64().is_some_and(|count| count >= 5)
+    })
+    .await;
+    signal(cluster.nodes["producer"].pid, "KILL");
+    until("the run has failed", async || cluster.get("poller", "/runs/0000000000ca").await["state"] == "failed").await;
+    let report = cluster.get("poller", "/runs/0000000000ca").await;
+    let inbox = cluster.get("poller", "/inbox/0000000000ca").await;
+    assert_eq!(report["messages"]["delivered"], inbox["receivers"][0]["processed"], "{report}");
+    assert!(!report["errors"].as_array().unwrap().is_empty(), "{report}");
+}
+
 /// What is honest about a loss: all copies due are accounted for, and the missing ones are named.
 #[track_caller]
 fn lost_and_said(report: &Value) {
