@@ -79,6 +79,19 @@ pub fn format_duration(duration: Duration) -> String {
     }
 }
 
+/// A measured duration with the digits that matter, in the unit that fits: `4 µs`, `0.25 ms`, `58.2 ms`, `1234 ms`.
+#[must_use]
+pub fn shown(duration: Duration) -> String {
+    let ms = duration.as_secs_f64() * 1e3;
+    match ms {
+        _ if ms < 0.0995 => format!("{:.0} µs", ms * 1e3),
+        _ if ms < 9.95 => format!("{ms:.2} ms"),
+        _ if ms < 99.5 => format!("{ms:.1} ms"),
+        _ if ms < 10_000.0 => format!("{ms:.0} ms"),
+        _ => format!("{:.1} s", ms / 1e3),
+    }
+}
+
 /// Reads a size in bytes such as `256B`, `1KiB`, `64kB` or `1MiB`; a bare number counts bytes.
 ///
 /// # Errors
@@ -101,6 +114,13 @@ mod tests {
         for text in ["0", "0/s", "-1/s", "1000000000000", "1e12/s", "NaN", "inf/s", "", "/s", "5/week", "5/s/s"] {
             assert!(text.parse::<Rate>().is_err(), "{text:?}");
         }
+    }
+
+    #[test]
+    fn measured_times_are_shown_in_fitting_units() {
+        let times = [4.0, 250.0, 5_623.0, 58_200.0, 1_234_000.0, 65_000_000.0];
+        let texts = times.map(|micros: f64| shown(Duration::from_secs_f64(micros / 1e6)));
+        assert_eq!(texts, ["4 µs", "0.25 ms", "5.62 ms", "58.2 ms", "1234 ms", "65.0 s"]);
     }
 
     #[test]

@@ -6,7 +6,7 @@ mod endpoints;
 
 use std::{sync::Arc, time::Duration};
 
-use crosstalk_contract::Message;
+use crosstalk_contract::{Message, units::shown};
 use serde::Deserialize;
 use tokio::sync::OwnedSemaphorePermit;
 
@@ -185,17 +185,5 @@ impl Name {
             shown(handled.queued),
             shown(handled.worked),
         )
-    }
-}
-
-/// A duration with three digits or so, for log lines.
-#[must_use]
-pub fn shown(duration: Duration) -> String {
-    let micros = duration.as_micros();
-    match micros {
-        0..1_000 => format!("{micros} µs"),
-        1_000..100_000 => format!("{:.1} ms", duration.as_secs_f64() * 1e3),
-        100_000..10_000_000 => format!("{} ms", duration.as_millis()),
-        _ => format!("{:.1} s", duration.as_secs_f64()),
     }
 }

@@ -17,6 +17,7 @@ use crosstalk_contract::{
     Message, RunId,
     record::{ExchangeRecord, SentRecord},
     report::{RunReport, RunState},
+    units::shown,
 };
 use crosstalk_measure::{Drive, Exchange, Load, SentLedger};
 use futures_util::future::BoxFuture;
@@ -34,7 +35,6 @@ use crate::{
     Host,
     config::Span,
     http::{Pretty, Refusal, body::Payloads},
-    receiver::shown,
 };
 
 /// How runs are kept and closed (`[run]`).

@@ -1,10 +1,11 @@
 //! One run as lines of text, from the records of both ends. It tells only what the records show.
 
-use std::fmt::Write as _;
+use std::{fmt::Write as _, time::Duration};
 
 use crosstalk_contract::{
     record::MessageTimeline,
     report::{Mode, RunReport},
+    units::shown,
 };
 
 /// What happened in a run: the first `told` messages event by event, then the accounts.
@@ -116,16 +117,10 @@ fn detail(name: &str, value: &serde_json::Value) -> Option<String> {
     }
 }
 
-/// Milliseconds with the digits that matter.
+/// Milliseconds, as [`shown`].
 #[must_use]
 pub fn ms(value: f64) -> String {
-    match value {
-        v if v < 0.0995 => format!("{:.0} µs", v * 1000.0),
-        v if v < 9.95 => format!("{v:.2} ms"),
-        v if v < 99.5 => format!("{v:.1} ms"),
-        v if v < 10_000.0 => format!("{v:.0} ms"),
-        v => format!("{:.1} s", v / 1000.0),
-    }
+    shown(Duration::from_secs_f64(value.max(0.0) / 1000.0))
 }
 
 /// `text` in lines of at most `width` characters.
@@ -149,14 +144,6 @@ pub fn wrapped(text: &str, width: usize) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn times_are_told_in_fitting_units() {
-        assert_eq!(
-            [0.004, 0.25, 5.623, 58.2, 1234.0, 65_000.0].map(ms),
-            ["4 µs", "0.25 ms", "5.62 ms", "58.2 ms", "1234 ms", "65.0 s"]
-        );
-    }
 
     #[test]
     fn lines_are_wrapped_between_words() {

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use crosstalk_contract::RunId;
-use crosstalk_host::{config::ConfigError, inbox::InboxError, peers::PeerError, receiver::shown};
+use crosstalk_contract::{RunId, units::shown};
+use crosstalk_host::{config::ConfigError, inbox::InboxError, peers::PeerError};
 
 /// What can go wrong in polling.
 #[derive(Debug, thiserror::Error)]

@@ -14,12 +14,11 @@ use axum::{
     http::{HeaderMap, HeaderValue, header},
     response::{IntoResponse, Response},
 };
-use crosstalk_contract::{Message, RunId, describe::RoleDescription, frame::MESSAGES_MEDIA_TYPE};
+use crosstalk_contract::{Message, RunId, describe::RoleDescription, frame::MESSAGES_MEDIA_TYPE, units::shown};
 use crosstalk_host::{
     Host,
     config::ConfigError,
     http::{Endpoint, Kind, Param, Params, Pretty, Refusal, Role},
-    receiver::shown,
     runs::{self, Conclusion, Kept, LOAD, Plan, Run, RunFailure, RunRequest},
 };
 use crosstalk_measure::{Exchange, Pace};

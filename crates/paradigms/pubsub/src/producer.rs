@@ -14,12 +14,12 @@ use crosstalk_amqp_link::{Links, Outstanding};
 use crosstalk_contract::{
     Identity,
     describe::{Demonstration, RoleDescription},
+    units::shown,
 };
 use crosstalk_host::{
     Host,
     config::ConfigError,
     http::{Endpoint, Kind, Param, Params, Refusal, Role},
-    receiver::shown,
     runs::{LOAD, RunRequest},
 };
 use crosstalk_measure::{Exchange, Pace};

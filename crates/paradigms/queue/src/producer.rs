@@ -11,12 +11,12 @@ use crosstalk_amqp_link::{Link, Links, Outstanding, Pending, Publisher, Route};
 use crosstalk_contract::{
     Identity,
     describe::{Demonstration, RoleDescription},
+    units::shown,
 };
 use crosstalk_host::{
     Host,
     config::ConfigError,
     http::{Endpoint, Kind, Param, Params, Refusal, Role},
-    receiver::shown,
     runs::{self, Conclusion, Kept, LOAD, Plan, RunRequest},
 };
 use crosstalk_measure::{Exchange, Pace};

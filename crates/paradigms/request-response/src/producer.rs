@@ -11,13 +11,13 @@ use crosstalk_contract::{
     Message,
     describe::{Demonstration, RoleDescription},
     text,
+    units::shown,
 };
 use crosstalk_host::{
     Host,
     config::{ConfigError, Span},
     http::{Endpoint, Kind, Param, Params, Refusal, Role},
     peers::{PeerError, Peers},
-    receiver::shown,
     runs::{self, Conclusion, LOAD, Plan, RunRequest},
 };
 use crosstalk_measure::{Exchange, Pace};

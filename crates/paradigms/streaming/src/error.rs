@@ -2,8 +2,8 @@
 
 use std::{io, time::Duration};
 
-use crosstalk_contract::{RunId, frame::FrameError};
-use crosstalk_host::{config::ConfigError, peers::PeerError, receiver::shown};
+use crosstalk_contract::{RunId, frame::FrameError, units::shown};
+use crosstalk_host::{config::ConfigError, peers::PeerError};
 
 /// What can go wrong in streaming.
 #[derive(Debug, thiserror::Error)]

@@ -22,13 +22,14 @@ use crosstalk_contract::{
     Message, RunId,
     describe::{Demonstration, RoleDescription},
     frame::{self, HEAD_LEN},
+    units::shown,
 };
 use crosstalk_host::{
     Host,
     config::ConfigError,
     http::{Endpoint, Kind, Param, Params, Refusal, Role, body::read_whole},
     peers::Peers,
-    receiver::{run_in_path, shown},
+    receiver::run_in_path,
     runs::{self, Conclusion, LOAD, Plan, Run, RunFailure, RunRequest},
 };
 use crosstalk_measure::{Exchange, Pace, histogram::ms};

@@ -9,11 +9,11 @@ use crosstalk_contract::{
     frame::{MESSAGES_MEDIA_TYPE, OVERHEAD_MAX, PAYLOAD_MAX},
     record::ExchangeRecord,
     report::{RunReport, RunState},
+    units::shown,
 };
 use crosstalk_host::{
     Host, Receiver,
     peers::{PeerError, Peers, unreachable_peer},
-    receiver::shown,
 };
 use reqwest::{
     StatusCode,
