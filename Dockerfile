@@ -4,12 +4,15 @@
 FROM rust:1.95-slim-trixie AS build
 WORKDIR /source
 COPY . .
+# Such as crosstalk/tls,crosstalk-broker/tls for a broker that speaks TLS.
+ARG FEATURES=""
 # Static, so that the images need no system: glibc linked in, for whatever architecture this is built on. A target
 # has to be named for that, or the flag would also hit procedural macros, which cannot be static.
 RUN --mount=type=cache,target=/usr/local/cargo/registry \
     --mount=type=cache,target=/source/target \
     target=$(rustc -vV | sed -n 's/^host: //p') \
-    && RUSTFLAGS='-C target-feature=+crt-static' cargo build --locked --release --workspace --bins --target "$target" \
+    && RUSTFLAGS='-C target-feature=+crt-static' cargo build --locked --release --workspace --exclude crosstalk-broker-bench --bins \
+         --features "$FEATURES" --target "$target" \
     && mkdir -p /programs /data \
     && for program in broker producer consumer poller streamer crosstalk; do \
          cp "target/$target/release/$program" /programs/; \
@@ -23,6 +26,8 @@ USER 65532:65532
 
 FROM node AS broker
 COPY --from=build /programs/broker /broker
+# Durable queues outlive the container.
+VOLUME /data
 ENTRYPOINT ["/broker"]
 
 FROM node AS producer

@@ -11,6 +11,9 @@ pub const SPEC: NodeSpec = NodeSpec {
     about: "receives: answers calls, works off queues, subscribes to topics, listens to streams",
     udp: true,
     amqp: false,
+    lasting: false,
+    repair: None,
+    examples: "",
 };
 
 /// The consumer's ends of all paradigms it takes part in.

@@ -1,9 +1,17 @@
-//! Counters in the Prometheus text format. It knows what is counted, not why.
+//! Counters in the Prometheus text format. It knows what is counted, not why. What a role knows only when it is asked
+//! comes from the sources that it adds.
 
-use std::{fmt::Write as _, sync::Arc};
+use std::{
+    fmt::{self, Write as _},
+    pin::Pin,
+    sync::{Arc, Mutex, PoisonError},
+};
 
 use prometheus_client::{
-    encoding::{EncodeLabelSet, text::encode},
+    encoding::{
+        EncodeLabelSet,
+        text::{encode_eof, encode_registry},
+    },
     metrics::{counter::Counter, family::Family, gauge::Gauge},
     registry::Registry,
 };
@@ -25,14 +33,24 @@ struct Paradigm {
     paradigm: String,
 }
 
+type Answer = Pin<Box<dyn Future<Output = Registry> + Send>>;
+type Source = Arc<dyn Fn() -> Answer + Send + Sync>;
+
 /// The counters of one node.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Metrics {
     registry: Arc<Registry>,
     messages: Family<Event, Counter>,
     requests: Family<Request, Counter>,
     runs: Family<Paradigm, Counter>,
     under_way: Gauge,
+    sources: Arc<Mutex<Vec<Source>>>,
+}
+
+impl fmt::Debug for Metrics {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Metrics").field("registry", &self.registry).finish_non_exhaustive()
+    }
 }
 
 impl Default for Metrics {
@@ -44,7 +62,7 @@ impl Default for Metrics {
         registry.register("http_requests", "Requests answered, by path and status", requests.clone());
         registry.register("runs", "Runs started here", runs.clone());
         registry.register("runs_under_way", "Runs started here that are not over", under_way.clone());
-        Self { registry: Arc::new(registry), messages, requests, runs, under_way }
+        Self { registry: Arc::new(registry), messages, requests, runs, under_way, sources: Arc::default() }
     }
 }
 
@@ -70,9 +88,24 @@ impl Metrics {
         self.under_way.dec();
     }
 
-    pub(crate) fn render(&self) -> String {
+    /// Adds figures that are taken anew for each scrape. Their names must not be those of another source.
+    pub fn add_source<F>(&self, source: impl Fn() -> F + Send + Sync + 'static)
+    where
+        F: Future<Output = Registry> + Send + 'static,
+    {
+        let source: Source = Arc::new(move || Box::pin(source()));
+        self.sources.lock().unwrap_or_else(PoisonError::into_inner).push(source);
+    }
+
+    pub(crate) async fn render(&self) -> String {
+        let sources = self.sources.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let mut text = String::new();
-        if let Err(error) = encode(&mut text, &self.registry) {
+        let mut encoded = encode_registry(&mut text, &self.registry);
+        for source in sources {
+            let registry = source().await;
+            encoded = encoded.and_then(|()| encode_registry(&mut text, &registry));
+        }
+        if let Err(error) = encoded.and_then(|()| encode_eof(&mut text)) {
             let _ = write!(text, "# {error}");
         }
         text

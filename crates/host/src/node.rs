@@ -2,10 +2,16 @@
 //! a node has: the node's crate says.
 
 mod arguments;
+mod data;
 mod health;
 mod sockets;
 
-use std::{error::Error, path::PathBuf, process::ExitCode};
+use std::{
+    error::Error,
+    io::Write,
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
 
 use crosstalk_contract::{describe::Announcement, topology::Topology};
 use serde::Deserialize;
@@ -28,6 +34,9 @@ use crate::{
     topology::{self, TopologyLoadError},
 };
 
+/// Makes what a node keeps in a directory usable again, as far as it can be, and says in the writer what was lost.
+pub type Repair = fn(&Path, &mut dyn Write) -> Result<(), Box<dyn Error + Send + Sync>>;
+
 /// What distinguishes one node from another, before its roles.
 #[derive(Debug)]
 pub struct NodeSpec {
@@ -39,6 +48,12 @@ pub struct NodeSpec {
     pub udp: bool,
     /// Whether it has an AMQP listener.
     pub amqp: bool,
+    /// Whether what it keeps is to outlive the machine's next start, when nobody says where to keep it.
+    pub lasting: bool,
+    /// What its command `repair` does, if it has one.
+    pub repair: Option<Repair>,
+    /// What to try, for the end of its help; may be empty.
+    pub examples: &'static str,
 }
 
 /// Why a node did not start, or stopped.
@@ -89,6 +104,17 @@ pub enum NodeError {
         /// What the role said.
         source: Box<dyn Error + Send + Sync>,
     },
+    /// This node has no command `repair`.
+    #[error("the {0} keeps nothing that it could repair")]
+    NothingToRepair(&'static str),
+    /// What it keeps cannot be repaired.
+    #[error("cannot repair {}: {source}", directory.display())]
+    Repair {
+        /// Where it is kept.
+        directory: PathBuf,
+        /// What the node said.
+        source: Box<dyn Error + Send + Sync>,
+    },
     /// It is not there, or not ready.
     #[error("{0}")]
     Unhealthy(String),
@@ -132,6 +158,7 @@ where
     let runtime = tokio::runtime::Runtime::new().map_err(NodeError::Runtime);
     let ended = runtime.and_then(|runtime| match args.command {
         Some(NodeCommand::Healthcheck { watch }) => runtime.block_on(health::check(spec, &args, watch)),
+        Some(NodeCommand::Repair) => repair(spec, &args),
         None => runtime.block_on(live(spec, args, roles)),
     });
     match ended {
@@ -144,6 +171,12 @@ where
             ExitCode::from(2)
         }
     }
+}
+
+fn repair(spec: &'static NodeSpec, args: &NodeArgs) -> Result<(), NodeError> {
+    let repair = spec.repair.ok_or(NodeError::NothingToRepair(spec.name))?;
+    let directory = args.data.clone().unwrap_or_else(|| data::default_directory(spec));
+    repair(&directory, &mut std::io::stdout().lock()).map_err(|source| NodeError::Repair { directory, source })
 }
 
 async fn live<F, S>(spec: &'static NodeSpec, args: NodeArgs, roles: F) -> Result<(), NodeError>
@@ -184,7 +217,7 @@ where
         about: spec.about,
         peers: Peers::new(&topology, peers)?,
         runs: Runs::new(runs),
-        data: args.data.clone().unwrap_or_else(|| default_data(spec.name)),
+        data: args.data.clone().unwrap_or_else(|| data::default_directory(spec)),
         narrated: log.messages_per_run,
         config,
         topology,
@@ -235,9 +268,4 @@ fn announce(spec: &NodeSpec, listener: &tokio::net::TcpListener, sockets: &Socke
     {
         println!("{}", serde_json::to_string(&announcement).unwrap_or_default());
     }
-}
-
-/// A directory for a node that nobody gave one: it outlives the process, not necessarily the machine.
-fn default_data(name: &str) -> PathBuf {
-    std::env::temp_dir().join("crosstalk").join(name)
 }

@@ -10,6 +10,9 @@ pub const SPEC: NodeSpec = NodeSpec {
     about: "asks the producer's mailbox for messages: short polling or long polling",
     udp: false,
     amqp: false,
+    lasting: false,
+    repair: None,
+    examples: "",
 };
 
 /// The poller's ends of all paradigms it takes part in.

@@ -10,6 +10,9 @@ pub const SPEC: NodeSpec = NodeSpec {
     about: "starts exchanges: calls the consumer, publishes to queues and topics, keeps a mailbox for pollers",
     udp: false,
     amqp: false,
+    lasting: false,
+    repair: None,
+    examples: "",
 };
 
 /// The producer's ends of all paradigms it takes part in.

@@ -11,6 +11,9 @@ pub const SPEC: NodeSpec = NodeSpec {
     about: "streams messages at a pace, over UDP or a WebSocket, to the consumer that opened a session",
     udp: false,
     amqp: false,
+    lasting: false,
+    repair: None,
+    examples: "",
 };
 
 /// The streamer's ends of all paradigms it takes part in.

@@ -11,6 +11,7 @@
 //! | `"text"` | `[text \| json]` |
 //! | `"crosstalk"` | `[printable text, 1 .. 200 bytes]` |
 //! | `["a", "b"]` | `[up to 64 printable texts, 1 .. 255 bytes each]` |
+//! | `["a", { b = "c" }]` | `[up to 64 printable texts or tables of them, 0 .. 255 bytes each]` |
 
 use std::{ops::RangeInclusive, time::Duration};
 
@@ -21,6 +22,9 @@ use super::text::cut;
 
 /// How an error shows a table, which no option is.
 pub(super) const A_TABLE: &str = "a table";
+
+/// Tables in tables of one option: a list of things that have lists of things.
+const TABLES_DEEP: usize = 2;
 
 /// What an option may be.
 #[derive(Debug, Clone)]
@@ -42,6 +46,8 @@ enum Form {
     Text(RangeInclusive<usize>),
     /// How many texts at most, and their lengths in bytes.
     List(usize, RangeInclusive<usize>),
+    /// The same with tables among the texts. What a table may hold is known to whoever reads the section.
+    Entries(usize, RangeInclusive<usize>),
 }
 
 /// In which way a value does not fit.
@@ -60,8 +66,13 @@ impl Bound {
             Value::Boolean(_) => (shown == "true | false").then_some(Form::Switch),
             Value::Integer(_) => range(shown, |text| text.parse().ok()).map(Form::Integer),
             Value::Array(_) => {
-                let (count, lengths) = shown.strip_prefix("up to ")?.split_once(" printable texts, ")?;
-                Some(Form::List(count.parse().ok()?, lengths_in(lengths, "bytes each")?))
+                let (count, rest) = shown.strip_prefix("up to ")?.split_once(" printable texts")?;
+                let (count, form): (_, fn(_, _) -> _) = match rest.strip_prefix(" or tables of them") {
+                    Some(_) => (count.parse().ok()?, Form::Entries),
+                    None => (count.parse().ok()?, Form::List),
+                };
+                let (_, lengths) = rest.split_once(", ")?;
+                Some(form(count, lengths_in(lengths, "bytes each")?))
             }
             Value::String(_) if shown.contains(" | ") => {
                 Some(Form::Choice(shown.split(" | ").map(str::to_owned).collect()))
@@ -82,8 +93,11 @@ impl Bound {
         match &self.form {
             Form::Switch => text.trim().parse().map_or_else(|_| as_text(), Value::Boolean),
             Form::Integer(_) => text.trim().parse().map_or_else(|_| as_text(), Value::Integer),
-            Form::List(..) if text.trim().is_empty() => Value::Array(Vec::new()),
-            Form::List(..) => Value::Array(text.split(',').map(|item| Value::String(item.trim().to_owned())).collect()),
+            Form::Entries(..) if text.trim_start().starts_with('[') => array(text).unwrap_or_else(as_text),
+            Form::List(..) | Form::Entries(..) if text.trim().is_empty() => Value::Array(Vec::new()),
+            Form::List(..) | Form::Entries(..) => {
+                Value::Array(text.split(',').map(|item| Value::String(item.trim().to_owned())).collect())
+            }
             _ => as_text(),
         }
     }
@@ -103,6 +117,9 @@ impl Bound {
                 let texts = texts.ok_or(Misfit::Type)?;
                 texts.len() <= *most && texts.iter().all(|text| printable(text, lengths))
             }
+            (Form::Entries(most, lengths), Value::Array(items)) => {
+                items.len() <= *most && entries(items, lengths, TABLES_DEEP)?
+            }
             _ => return Err(Misfit::Type),
         };
         if fits { Ok(()) } else { Err(Misfit::Range) }
@@ -112,7 +129,7 @@ impl Bound {
     pub(super) fn expected(&self, misfit: Misfit) -> String {
         let kind = match (&self.form, misfit) {
             (Form::Choice(_), _) => "one of ",
-            (Form::List(..), _) => "a list of ",
+            (Form::List(..) | Form::Entries(..), _) => "a list of ",
             (Form::Integer(_), Misfit::Type) => "an integer, ",
             (Form::Duration(_), Misfit::Type) => "a duration with its unit such as 250ms, 10s or 2m, ",
             (Form::Size(_), Misfit::Type) => "a size such as 256B, 1KiB or 4MiB, ",
@@ -121,6 +138,30 @@ impl Bound {
         };
         format!("{kind}{}", self.shown)
     }
+}
+
+/// An array as a TOML document would have it, for tables on a command line.
+fn array(text: &str) -> Option<Value> {
+    let mut table: toml::Table = format!("array = {text}").parse().ok()?;
+    // One value and no further line, so that nothing but the array was said.
+    (table.len() == 1).then(|| table.remove("array")).flatten()
+}
+
+/// Whether texts, and those in tables, have these lengths; tables may hold lists of further tables, so `deep`.
+fn entries(items: &[Value], lengths: &RangeInclusive<usize>, deep: usize) -> Result<bool, Misfit> {
+    let mut fit = true;
+    for item in items {
+        fit &= match item {
+            Value::String(text) => printable(text, lengths),
+            Value::Array(items) => entries(items, lengths, deep)?,
+            Value::Table(table) if deep > 0 => {
+                let values: Vec<Value> = table.values().cloned().collect();
+                entries(&values, lengths, deep - 1)?
+            }
+            _ => return Err(Misfit::Type),
+        };
+    }
+    Ok(fit)
 }
 
 /// A value for an error, cut to 64 characters.

@@ -258,6 +258,24 @@ fn errors_from_elsewhere_name_the_variable_or_the_flag() {
 
 #[cfg(unix)]
 #[test]
+fn users_are_texts_or_tables_in_every_source() {
+    #[derive(Deserialize)]
+    struct Users {
+        users: Vec<Value>,
+    }
+    let count = |config: Result<Config, ConfigError>| config.unwrap().section::<Users>("broker").unwrap().users.len();
+    let file = "[[broker.users]]\nname = \"a\"\npassword = \"b\"\n[[broker.users.permissions]]\nvhost = \"/\"\n\
+                [[broker.users]]\nname = \"c\"\n";
+    assert_eq!(count(TestFile::new("users", file).load()), 2);
+    assert_eq!(count(with_flag("broker.users=a:b,c:d,e:f")), 3);
+    assert_eq!(count(with_variable("CROSSTALK_BROKER_USERS", "[{name = 'a', password = 'x,y'}, 'c:d']")), 2);
+    for wrong in ["[1]", "[{name = 1}]", "[{a = [{b = [{c = 'deep'}]}]}]", "['a']\nx = 1", "[", "['a'"] {
+        let error = with_flag(&format!("broker.users={wrong}")).unwrap_err().to_string();
+        assert!(error.contains("broker.users: expected a list of up to 1024 printable texts or tables"), "{error}");
+    }
+}
+
+#[test]
 fn a_variable_that_is_no_text_is_refused() {
     use std::os::unix::ffi::OsStringExt as _;
     let broken = || OsString::from_vec(b"a\xff".to_vec());

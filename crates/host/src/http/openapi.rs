@@ -54,6 +54,7 @@ fn parameter(param: &Param) -> Value {
     let mut schema = match &param.kind {
         Kind::Count { min, max } => json!({ "type": "integer", "minimum": min, "maximum": max }),
         Kind::Choice(words) => json!({ "type": "string", "enum": words }),
+        Kind::Text(max) => json!({ "type": "string", "minLength": 1, "maxLength": max }),
         Kind::Flag => json!({ "type": "boolean" }),
         Kind::Run => json!({ "type": "string", "pattern": "^[0-9a-f]{12}$" }),
         Kind::Rate | Kind::Duration(_) | Kind::Size(_) | Kind::Name => json!({ "type": "string" }),

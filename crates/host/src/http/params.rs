@@ -51,6 +51,8 @@ pub enum Kind {
     Run,
     /// The name of a broker or node, checked by the role.
     Name,
+    /// Any text of at most this many bytes, as the name of something that clients name.
+    Text(usize),
 }
 
 #[derive(Debug, Clone)]
@@ -140,7 +142,7 @@ impl Params {
         }
     }
 
-    /// A choice or a name.
+    /// A choice, a name or a text.
     #[must_use]
     pub fn word(&self, name: &str) -> Option<&str> {
         match self.0.get(name) {
@@ -181,6 +183,7 @@ impl Kind {
             Self::Choice(words) => format!("one of {}", words.join(", ")),
             Self::Flag => "true or false".to_owned(),
             Self::Run => "a run id of 12 hexadecimal digits".to_owned(),
+            Self::Text(max) => format!("a text of 1 to {max} bytes"),
             Self::Name => "a name of at most 64 letters, digits, - . _ or :".to_owned(),
         }
     }
@@ -212,6 +215,10 @@ impl Kind {
                 _ => Err(misfit()),
             },
             Self::Run => text.parse().map(Value::Run).map_err(|_| misfit()),
+            Self::Text(max) => {
+                let fits = (1..=*max).contains(&text.len());
+                fits.then(|| Value::Word(text.to_owned())).ok_or_else(misfit)
+            }
             Self::Name => {
                 let fits = (1..=64).contains(&text.len())
                     && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._:/@[]".contains(&b));
@@ -241,6 +248,7 @@ mod tests {
         Param { name: "wait", kind: Kind::Duration(Duration::from_secs(30)), default: "", about: "" },
         Param { name: "payload", kind: Kind::Size(4096), default: "", about: "" },
         Param { name: "mode", kind: Kind::Choice(&["short", "long"]), default: "", about: "" },
+        Param { name: "queue", kind: Kind::Text(8), default: "", about: "" },
     ];
 
     fn detail(query: &str) -> String {
@@ -253,13 +261,18 @@ mod tests {
         assert_eq!((params.count("messages"), params.count("payload")), (Some(3), Some(1024)));
         assert_eq!(params.duration("wait"), Some(Duration::from_millis(250)));
         assert_eq!(params.word("mode"), Some("long"));
+        assert_eq!(Params::read("queue=gr%C3%B6%C3%9F%0A", DECLARED).unwrap().word("queue"), Some("größ\n"));
     }
 
     #[test]
     fn errors_name_the_parameter_and_what_was_expected() {
         assert_eq!(detail("messages=0"), "parameter messages: expected a whole number from 1 to 10, got \"0\"");
         assert_eq!(detail("mode=slow"), "parameter mode: expected one of short, long, got \"slow\"");
-        assert_eq!(detail("mesages=5"), "unknown parameter \"mesages\": known are messages, rate, wait, payload, mode");
+        assert_eq!(detail("queue="), "parameter queue: expected a text of 1 to 8 bytes, got \"\"");
+        assert_eq!(
+            detail("mesages=5"),
+            "unknown parameter \"mesages\": known are messages, rate, wait, payload, mode, queue"
+        );
         assert_eq!(detail("messages=1&messages=2"), "parameter messages is given twice");
         assert!(detail("rate=1000000000000").contains("between 0.01/s and 1000000/s"));
         assert_eq!(Params::read("payload=8KiB", DECLARED).unwrap_err().status(), 413);

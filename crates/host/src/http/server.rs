@@ -145,7 +145,9 @@ async fn ready(State(pages): State<WeakPages>) -> Result<Response, Refusal> {
 
 async fn metrics(State(pages): State<WeakPages>) -> Result<Response, Refusal> {
     const TEXT: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-    Ok(([(header::CONTENT_TYPE, TEXT)], upgraded(&pages)?.host.metrics().render()).into_response())
+    // Held for the counters only: a scrape must not keep the pages of a node that ends.
+    let metrics = upgraded(&pages)?.host.metrics().clone();
+    Ok(([(header::CONTENT_TYPE, TEXT)], metrics.render().await).into_response())
 }
 
 async fn openapi_document(State(pages): State<WeakPages>) -> Result<Response, Refusal> {

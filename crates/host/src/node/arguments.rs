@@ -8,6 +8,11 @@ use crosstalk_contract::units::parse_duration;
 use super::NodeSpec;
 use crate::topology::PORT_BASE_DEFAULT;
 
+const ENVIRONMENT: &str = "\
+Any option of `crosstalk config` can also be set by environment, such as
+CROSSTALK_QUEUE_PREFETCH=10. What is logged: RUST_LOG (default: our own lines at info).
+Once it runs: curl its address.";
+
 /// How a node is started.
 #[derive(Debug, Clone, Args)]
 pub struct NodeArgs {
@@ -32,9 +37,9 @@ pub struct NodeArgs {
     /// Address for AMQP, for the broker
     #[arg(long, value_name = "HOST:PORT", env = "CROSSTALK_LISTEN_AMQP", hide_env = true)]
     pub listen_amqp: Option<String>,
-    /// Directory for what must survive a kill of the process [default: crosstalk/NODE in the system's
-    /// directory for temporary files]
-    #[arg(long, value_name = "DIR", env = "CROSSTALK_DATA")]
+    /// Directory for what must survive a kill of the process [default: crosstalk/NODE, for the broker in the
+    /// user's directory for data (~/.local/share), for other nodes in the system's for temporary files]
+    #[arg(long, value_name = "DIR", env = "CROSSTALK_DATA", global = true)]
     pub data: Option<PathBuf>,
     /// Started by another process: announces its addresses on standard output, reads the topology from
     /// standard input (with --topology -), and ends when standard input does
@@ -55,16 +60,20 @@ pub enum NodeCommand {
         #[arg(long, value_name = "DURATION", default_value = "0", value_parser = parse_duration)]
         watch: Duration,
     },
+    /// Save what is whole of a damaged store, and keep the damaged files; for the broker, while it does not run
+    Repair,
 }
 
 impl NodeArgs {
     /// Reads the process's arguments; prints help or what is wrong, and exits, where they ask for that.
     pub(super) fn parse_for(spec: &'static NodeSpec) -> Self {
-        let command = Command::new(spec.name).version(env!("CARGO_PKG_VERSION")).about(spec.about).after_help(
-            "What is logged: RUST_LOG (default: our own lines at info). Any option of `crosstalk config` can also be\n\
-             set by environment, such as CROSSTALK_QUEUE_PREFETCH=10. Once it runs: curl its address.",
-        );
-        let matches = Self::augment_args(command).get_matches();
+        // What the arguments say of themselves as a group is not what the program is.
+        let command = Self::augment_args(Command::new(spec.name)).version(env!("CARGO_PKG_VERSION")).about(spec.about);
+        let mut command = command.after_help(format!("{}{ENVIRONMENT}", spec.examples));
+        if spec.repair.is_none() {
+            command = command.mut_subcommand("repair", |repair| repair.hide(true));
+        }
+        let matches = command.get_matches();
         Self::from_arg_matches(&matches).unwrap_or_else(|error| error.exit())
     }
 }
