@@ -1,63 +1,96 @@
 //! The engine: everything a broker decides, free of I/O and of clocks.
 //!
-//! [`Command`]s go in, [`Effect`]s come out, and the same commands always give the same effects. One engine serves all
-//! connections. Its parts:
+//! [`Command`]s and the time go in, [`Effect`]s come out, and the same commands at the same times always give the same
+//! effects. One engine serves all connections. Its parts:
 //!
 //! * `command`: the commands and the effects
-//! * `topology`, `exchange`, `targets`, `topic`, `headers`: where a message goes
-//! * `queue`, `message`, `channel`: state, with its arithmetic
+//! * `topology`, `exchange`, `targets`, `topic`, `headers`, `extra_keys`: where a message goes
+//! * `queue`, `ready`, `entry`, `willing`, `channel`, `confirms`, `timers`: state, with its arithmetic
+//! * `queue_arguments`, `argument_text`, `expiration`: what declarations and publishers ask of queues
+//! * `dispatch`: which handler a method belongs to; `access`: whether the user may have it carried out
 //! * `lifecycle`: connections and channels come and go
 //! * `queue_methods`, `exchange_methods`, `consume`, `publish`, `deliver`, `settle`: what each method does
+//! * `single_active`: which consumer gets messages when only one may
+//! * `transactions`: what waits for `tx.commit`; `reply_to`: answers without a queue
+//! * `upkeep`: what happens to messages and queues without anyone asking; `dead_letter`, `delivery_count`: messages that
+//!   queues give up or give out again
+//! * `storage`: what is handed to the store and what is waited for; `paging`: what leaves memory and comes back;
+//!   `pressure`: when publishers must wait
+//! * `restore`: what a store found at the start
 //! * `snapshot`: a look at it from outside
 //!
-//! It does not know sockets, frames, heartbeats or passwords.
+//! It does not know sockets, frames, heartbeats, passwords or files.
 
+mod access;
+mod argument_text;
 mod channel;
 mod command;
+mod confirms;
 mod consume;
+#[cfg(test)]
+mod crash_test;
+mod dead_letter;
 mod deliver;
+mod delivery_count;
+mod dispatch;
+mod entry;
 mod exchange;
 mod exchange_methods;
+mod expiration;
+mod extra_keys;
 mod headers;
 mod lifecycle;
-mod message;
 #[cfg(test)]
 mod model_test;
 mod names;
+mod paging;
+mod pressure;
 mod publish;
 mod queue;
+mod queue_arguments;
 mod queue_methods;
+mod ready;
+mod reply_to;
+mod restore;
 mod settle;
+mod single_active;
 mod snapshot;
+mod storage;
 mod targets;
 #[cfg(test)]
 mod tests;
+mod timers;
 mod topic;
 mod topology;
+mod transactions;
+mod upkeep;
+mod willing;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
-use amq_protocol::protocol::{
-    AMQPClass, basic, channel as channel_class, confirm, connection as connection_class, exchange as exchange_class,
-    queue as queue_class,
-};
+use amq_protocol::protocol::AMQPClass;
 
 pub(crate) use command::{ChannelKey, Client, Command, ConnectionId, Effect, Outbound};
-pub use message::MESSAGE_OVERHEAD_BYTES;
-pub(crate) use message::Message;
 pub use queue::QueueTotals;
-pub use snapshot::{BindingSnapshot, ChannelSnapshot, ConnectionSnapshot, ExchangeSnapshot, QueueSnapshot, Snapshot};
+pub use snapshot::{
+    BindingSnapshot, ChannelSnapshot, ConnectionSnapshot, ConsumerSnapshot, ExchangeSnapshot, QueueSnapshot, Snapshot,
+};
+#[cfg(test)]
+pub(crate) use tests::{Properties, consume_from, headers_of, number, table, text};
 
 use crate::exception::Exception;
+use crate::identity::{CommitId, MessageId, QueueId, Timestamp};
 use crate::options::Limits;
 use channel::{Channel, ChannelState, Consumer};
 use names::NameGenerator;
+use pressure::Pressure;
+use publish::Routes;
 use queue::Queue;
+use storage::Storage;
 use topology::VirtualHost;
-
-/// A queue; never used twice, unlike its name.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct QueueId(u64);
+use upkeep::Chores;
 
 /// A consumer; never used twice, unlike its tag.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -76,7 +109,7 @@ struct Connection {
     backlog: usize,
     /// Whether consumers were parked because of the backlog.
     congested: bool,
-    /// Whether it has published, so that the memory alarm concerns it.
+    /// Whether it has published, so that alarms concern it.
     publishes: bool,
     /// Whether it was told `connection.blocked`.
     blocked: bool,
@@ -86,44 +119,97 @@ struct Connection {
 #[derive(Debug)]
 pub(crate) struct Engine {
     limits: Limits,
+    now: Timestamp,
     vhosts: Vec<VirtualHost>,
     queues: BTreeMap<QueueId, Queue>,
     consumers: BTreeMap<ConsumerId, Consumer>,
     connections: BTreeMap<ConnectionId, Connection>,
     names: NameGenerator,
-    /// The last id given to a queue or a consumer.
+    /// The last id given to a queue, a consumer or a channel.
     last_id: u64,
-    /// Weight of all entries, ready or unacknowledged.
-    held_bytes: usize,
-    alarm: bool,
+    /// The last id given to a message.
+    last_message: u64,
+    /// The message that is being put into queues.
+    arriving: Option<MessageId>,
+    storage: Storage,
+    pressure: Pressure,
+    chores: Chores,
+    /// Entries of all queues, ready or unacknowledged.
+    entries: usize,
+    /// Octets of all messages in memory, wherever they are held.
+    resident: Arc<AtomicUsize>,
     /// Channels with confirms due at the end of the batch; may name one more than once.
     confirms_due: Vec<ChannelKey>,
+    /// What came on channels after a command that waits for the disk or for upkeep.
+    deferred: HashMap<ChannelKey, VecDeque<Command>>,
+    /// Channels that wait no longer.
+    resumable: Vec<ChannelKey>,
     effects: Vec<Effect>,
-    /// Where routing collects queues, kept to spare an allocation for each message.
-    routes: Vec<QueueId>,
+    /// What routing finds, kept to spare an allocation for each message.
+    routes: Routes,
+    /// Channels that take answers, by their addresses.
+    reply_consumers: HashMap<Arc<str>, ChannelKey>,
+    /// What messages in transactions that are not committed weigh, in octets.
+    transaction_octets: usize,
 }
 
 impl Engine {
-    /// An engine with empty virtual hosts of these names. `seed` makes the names it generates.
-    pub(crate) fn new(limits: Limits, vhosts: &[String], seed: u64) -> Self {
+    /// An engine with empty virtual hosts of these names. `seed` makes the names it generates. With `stored`, effects
+    /// ask for storage; without, nothing outlives the engine.
+    pub(crate) fn new(limits: Limits, vhosts: &[String], seed: u64, stored: bool) -> Self {
         Self {
             limits,
+            now: Timestamp(0),
             vhosts: vhosts.iter().map(|name| VirtualHost::new(name)).collect(),
             queues: BTreeMap::new(),
             consumers: BTreeMap::new(),
             connections: BTreeMap::new(),
             names: NameGenerator::new(seed),
             last_id: 0,
-            held_bytes: 0,
-            alarm: false,
+            last_message: 0,
+            arriving: None,
+            storage: Storage::new(stored),
+            pressure: Pressure::default(),
+            chores: Chores::default(),
+            entries: 0,
+            resident: Arc::default(),
             confirms_due: Vec::new(),
+            deferred: HashMap::new(),
+            resumable: Vec::new(),
             effects: Vec::new(),
-            routes: Vec::new(),
+            routes: Routes::default(),
+            reply_consumers: HashMap::new(),
+            transaction_octets: 0,
         }
+    }
+
+    /// Where messages in memory are to be counted.
+    pub(crate) fn resident(&self) -> &Arc<AtomicUsize> {
+        &self.resident
+    }
+
+    /// Tells the time, never an earlier one than before, and does what is due then. Its effects are kept until
+    /// [`Self::finish_batch`].
+    pub(crate) fn advance(&mut self, now: Timestamp) {
+        self.now = self.now.max(now);
+        self.fire_timers();
+        self.settle_down();
+    }
+
+    /// When [`Self::advance`] is due next although no command comes.
+    pub(crate) fn next_deadline(&self) -> Option<Timestamp> {
+        [self.pressure_deadline(), self.chores.deadline(self.now)].into_iter().flatten().min()
     }
 
     /// Carries out one command. Its effects are kept until [`Self::finish_batch`].
     pub(crate) fn handle(&mut self, command: Command) {
+        if let Some(command) = self.defer(command) {
+            self.carry_out(command);
+        }
+        self.settle_down();
+    }
+
+    fn carry_out(&mut self, command: Command) {
         match command {
             Command::Connect { connection, client } => self.connect(connection, client),
             Command::Method { channel, method } => {
@@ -143,136 +229,38 @@ impl Engine {
             Command::Close { connection } => self.close_requested(connection),
             Command::Disconnect { connection } => self.disconnect(connection),
             Command::Drained { connection, bytes } => self.drained(connection, bytes),
+            Command::Store(report) => self.store_report(report),
             Command::Shutdown => self.shutdown(),
         }
     }
 
-    /// Ends a batch of commands: releases the confirms that have become due, several at once where possible, checks
-    /// the memory bound, and hands out all effects in order.
+    /// Ends a batch of commands: hands over what is to be stored, releases the confirms that have become due, checks
+    /// whether publishers must wait, and hands out all effects in order.
     pub(crate) fn finish_batch(&mut self) -> std::vec::Drain<'_, Effect> {
         for key in std::mem::take(&mut self.confirms_due) {
-            let due = self.open_channel(key).and_then(|channel| channel.confirms.as_mut()?.take_due());
-            if let Some((delivery_tag, multiple)) = due {
-                self.send(key.connection, Outbound::Confirm { channel: key.number, delivery_tag, multiple });
-            }
+            self.send_confirms(key);
         }
-        let release_at = self.limits.held_bytes / 10 * 9;
-        if self.alarm
-            != if self.alarm { self.held_bytes > release_at } else { self.held_bytes > self.limits.held_bytes }
-        {
-            self.alarm = !self.alarm;
-            tracing::warn!(held_bytes = self.held_bytes, blocked = self.alarm, "memory bound for messages");
-            self.effects.push(Effect::MemoryAlarm(self.alarm));
-            self.tell_blocked();
-        }
+        self.end_commit();
+        self.check_pressure();
+        self.chores.next_turn();
         self.effects.drain(..)
     }
 
-    /// Carries out a method, if the channel is in a state to have one carried out.
-    fn method(&mut self, key: ChannelKey, method: AMQPClass) -> Result<(), Exception> {
-        use channel_class::AMQPMethod as Channels;
-        let Some(connection) = self.connections.get_mut(&key.connection) else { return Ok(()) };
-        if key.number == 0 {
-            return self.connection_method(key, &method);
-        }
-        match (connection.channels.get(&key.number), method) {
-            (Some(ChannelState::Open(_)), AMQPClass::Channel(Channels::Open(_))) => {
-                Err(Exception::ChannelError("second 'channel.open' seen"))
-            }
-            (_, AMQPClass::Channel(Channels::Open(_))) => self.channel_open(key),
-            (Some(ChannelState::Closing), AMQPClass::Channel(Channels::Close(_))) => {
-                self.reply(key, AMQPClass::Channel(Channels::CloseOk(channel_class::CloseOk {})));
-                Ok(())
-            }
-            (Some(ChannelState::Closing), AMQPClass::Channel(Channels::CloseOk(_))) => {
-                connection.channels.remove(&key.number);
-                Ok(())
-            }
-            (Some(ChannelState::Closing), _) => Ok(()),
-            // Both sides closed at once, and the client's answer comes after the channel is gone.
-            (None, AMQPClass::Channel(Channels::CloseOk(_))) => Ok(()),
-            (None, _) => Err(Exception::ChannelError("expected 'channel.open'")),
-            (Some(ChannelState::Open(_)), method) => self.channel_method(key, method),
+    /// Sends the confirms that are due on a channel.
+    fn send_confirms(&mut self, key: ChannelKey) {
+        let due = self.open_channel(key).and_then(|channel| Some(channel.confirms.as_mut()?.take_due()));
+        self.send_each_confirm(key, due.unwrap_or_default());
+    }
+
+    fn send_each_confirm(&mut self, key: ChannelKey, confirms: Vec<confirms::Confirm>) {
+        for confirms::Confirm { delivery_tag, multiple, ack } in confirms {
+            self.send(key.connection, Outbound::Confirm { channel: key.number, delivery_tag, multiple, ack });
         }
     }
 
-    /// What is left of the connection class once a connection is open and `close` is dealt with.
-    fn connection_method(&mut self, key: ChannelKey, method: &AMQPClass) -> Result<(), Exception> {
-        use connection_class::AMQPMethod as Connections;
-        match method {
-            // Passwords are checked at login only, so a new one changes nothing for this connection.
-            AMQPClass::Connection(Connections::UpdateSecret(_)) => {
-                let ok = Connections::UpdateSecretOk(connection_class::UpdateSecretOk {});
-                self.reply(key, AMQPClass::Connection(ok));
-                Ok(())
-            }
-            AMQPClass::Connection(_) => Err(Exception::CommandInvalid("unexpected method of the connection class")),
-            _ => Err(Exception::ChannelError("method of a channel on channel 0")),
-        }
-    }
-
-    fn channel_method(&mut self, key: ChannelKey, method: AMQPClass) -> Result<(), Exception> {
-        use exchange_class::AMQPMethod as Exchanges;
-        use queue_class::AMQPMethod as Queues;
-        match method {
-            AMQPClass::Basic(method) => self.basic_method(key, method),
-            AMQPClass::Queue(Queues::Declare(declare)) => self.queue_declare(key, declare),
-            AMQPClass::Queue(Queues::Bind(bind)) => self.queue_bind(key, bind),
-            AMQPClass::Queue(Queues::Unbind(unbind)) => self.queue_unbind(key, unbind),
-            AMQPClass::Queue(Queues::Purge(purge)) => self.queue_purge(key, purge),
-            AMQPClass::Queue(Queues::Delete(delete)) => self.queue_delete(key, delete),
-            AMQPClass::Exchange(Exchanges::Declare(declare)) => self.exchange_declare(key, declare),
-            AMQPClass::Exchange(Exchanges::Delete(delete)) => self.exchange_delete(key, delete),
-            AMQPClass::Exchange(Exchanges::Bind(bind)) => self.exchange_bind(key, bind),
-            AMQPClass::Exchange(Exchanges::Unbind(unbind)) => self.exchange_unbind(key, unbind),
-            AMQPClass::Channel(method) => self.channel_class_method(key, method),
-            AMQPClass::Confirm(confirm::AMQPMethod::Select(select)) => self.confirm_select(key, &select),
-            AMQPClass::Tx(_) => Err(Exception::NotImplemented("transactions")),
-            AMQPClass::Access(_) => Err(Exception::NotImplemented("access.request")),
-            _ => Err(Exception::CommandInvalid("unimplemented method")),
-        }
-    }
-
-    fn basic_method(&mut self, key: ChannelKey, method: basic::AMQPMethod) -> Result<(), Exception> {
-        use basic::AMQPMethod as Basic;
-        match method {
-            Basic::Qos(qos) => self.qos(key, &qos),
-            Basic::Consume(consume) => self.consume(key, consume),
-            Basic::Cancel(cancel) => self.cancel(key, cancel),
-            // The answer to a cancel from the server; nothing waits for it.
-            Basic::CancelOk(_) => Ok(()),
-            Basic::Get(get) => self.get(key, &get),
-            Basic::Ack(ack) => self.ack(key, ack.delivery_tag, ack.multiple),
-            Basic::Nack(nack) => self.nack(key, nack.delivery_tag, nack.multiple, nack.requeue),
-            Basic::Reject(reject) => self.nack(key, reject.delivery_tag, false, reject.requeue),
-            Basic::Recover(recover) => self.recover(key, recover.requeue, true),
-            Basic::RecoverAsync(recover) => self.recover(key, recover.requeue, false),
-            _ => Err(Exception::CommandInvalid("unimplemented method")),
-        }
-    }
-
-    fn channel_class_method(&mut self, key: ChannelKey, method: channel_class::AMQPMethod) -> Result<(), Exception> {
-        use channel_class::AMQPMethod as Channels;
-        match method {
-            Channels::Close(close) => {
-                self.channel_close(key, &close);
-                Ok(())
-            }
-            Channels::Flow(channel_class::Flow { active: true }) => {
-                self.reply(key, AMQPClass::Channel(Channels::FlowOk(channel_class::FlowOk { active: true })));
-                Ok(())
-            }
-            // RabbitMQ's answer too: prefetch is how a client slows the broker down.
-            Channels::Flow(_) => Err(Exception::NotImplemented("active=false")),
-            Channels::FlowOk(_) | Channels::CloseOk(_) => Ok(()),
-            Channels::Open(_) | Channels::OpenOk(_) => Err(Exception::CommandInvalid("unimplemented method")),
-        }
-    }
-
-    fn confirm_select(&mut self, key: ChannelKey, select: &confirm::Select) -> Result<(), Exception> {
-        self.open_channel_or(key)?.confirms.get_or_insert_default();
-        self.reply_unless(select.nowait, key, AMQPClass::Confirm(confirm::AMQPMethod::SelectOk(confirm::SelectOk {})));
-        Ok(())
+    /// What messages and entries take up in memory, in octets.
+    fn held_bytes(&self) -> usize {
+        self.resident.load(Ordering::Relaxed) + self.entries * entry::ENTRY_BYTES
     }
 
     fn open_channel(&mut self, key: ChannelKey) -> Option<&mut Channel> {
@@ -307,7 +295,7 @@ impl Engine {
     }
 
     fn send(&mut self, connection: ConnectionId, outbound: Outbound) {
-        self.effects.push(Effect::Send { connection, outbound });
+        self.effects.push(Effect::Send { connection, outbound, after: None });
     }
 
     fn reply(&mut self, key: ChannelKey, method: AMQPClass) {
@@ -317,6 +305,15 @@ impl Engine {
     fn reply_unless(&mut self, nowait: bool, key: ChannelKey, method: AMQPClass) {
         if !nowait {
             self.reply(key, method);
+        }
+    }
+
+    /// Replies once what this batch changes is stored, if it changes anything that is.
+    fn reply_stored_unless(&mut self, nowait: bool, key: ChannelKey, method: AMQPClass) {
+        if !nowait {
+            let outbound = Outbound::Method { channel: key.number, method: Box::new(method) };
+            let after = self.storage.pending_commit();
+            self.effects.push(Effect::Send { connection: key.connection, outbound, after });
         }
     }
 }

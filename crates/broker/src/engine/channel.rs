@@ -1,11 +1,15 @@
-//! What a channel remembers: consumers, deliveries that wait for a settlement, publisher confirms.
+//! What a channel remembers: consumers, and deliveries that wait for a settlement.
 //!
 //! State and its arithmetic only; the engine's handlers decide what to do with it.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::message::Entry;
+use super::confirms::Confirms;
+use super::entry::Entry;
+use super::reply_to::ReplyConsumer;
+use super::transactions::Transaction;
+use super::willing::Priority;
 use super::{ChannelKey, ConsumerId, QueueId};
 use crate::exception::Exception;
 
@@ -29,6 +33,8 @@ pub(super) struct Unacknowledged {
 /// An open channel.
 #[derive(Debug, Default)]
 pub(super) struct Channel {
+    /// Tells it from others that had the same number before.
+    pub(super) serial: u64,
     last_delivery_tag: u64,
     unacknowledged: BTreeMap<u64, Unacknowledged>,
     /// Of those, the ones that went to consumers.
@@ -39,11 +45,22 @@ pub(super) struct Channel {
     /// `basic.qos` with `global=true`: the limit over all consumers; 0 is none.
     pub(super) channel_prefetch: u16,
     pub(super) confirms: Option<Confirms>,
+    /// `Some` in transaction mode.
+    pub(super) transaction: Option<Transaction>,
+    /// Who takes answers to requests (direct reply-to).
+    pub(super) replies: Option<ReplyConsumer>,
+    /// The exchange that was published to last, which the user may do.
+    pub(super) publishes_to: Option<String>,
     /// What an empty queue name stands for.
     pub(super) last_queue: Option<Arc<str>>,
 }
 
 impl Channel {
+    /// A channel as it is after `channel.open`.
+    pub(super) fn new(serial: u64) -> Self {
+        Self { serial, ..Self::default() }
+    }
+
     /// The tag for a delivery that needs no settlement.
     pub(super) fn next_delivery_tag(&mut self) -> u64 {
         self.last_delivery_tag += 1;
@@ -64,7 +81,7 @@ impl Channel {
     }
 
     pub(super) fn unacknowledged_count(&self) -> usize {
-        self.unacknowledged.len()
+        self.unacknowledged.len() + self.transaction.as_ref().map_or(0, Transaction::settled_count)
     }
 
     /// Takes out what the client settles, in the order of delivery. With `multiple`, everything up to the tag, and
@@ -83,35 +100,44 @@ impl Channel {
             settled.extend(std::mem::replace(&mut self.unacknowledged, later).into_values());
         }
         settled.push(last);
-        self.outstanding -= settled.iter().filter(|delivery| delivery.consumer.is_some()).count();
+        self.settled(&settled);
         Ok(settled)
     }
 
     /// Takes out everything that is unsettled, in the order of delivery.
     pub(super) fn settle_all(&mut self) -> Vec<Unacknowledged> {
-        self.outstanding = 0;
-        std::mem::take(&mut self.unacknowledged).into_values().collect()
-    }
-}
-
-/// Publisher confirms of a channel (RabbitMQ's extension `confirm.select`).
-#[derive(Debug, Default)]
-pub(super) struct Confirms {
-    last_published: u64,
-    last_confirmed: u64,
-}
-
-impl Confirms {
-    /// Counts a message that the broker has taken responsibility for.
-    pub(super) fn accept(&mut self) {
-        self.last_published += 1;
+        let settled = std::mem::take(&mut self.unacknowledged).into_values().collect::<Vec<_>>();
+        self.settled(&settled);
+        settled
     }
 
-    /// The confirm that is due, as tag and `multiple`. Everything up to the tag is accepted by then.
-    pub(super) fn take_due(&mut self) -> Option<(u64, bool)> {
-        let due = self.last_published - self.last_confirmed;
-        self.last_confirmed = self.last_published;
-        (due > 0).then_some((self.last_published, due > 1))
+    /// Deliveries that were taken out are settled, and no longer count for prefetch.
+    pub(super) fn settled(&mut self, deliveries: &[Unacknowledged]) {
+        self.outstanding -= deliveries.iter().filter(|delivery| delivery.consumer.is_some()).count();
+    }
+
+    /// Takes out what the client settles, by tag, though it still counts for prefetch. With `multiple` as for
+    /// [`Self::settle`].
+    ///
+    /// # Errors
+    /// [`Exception::UnknownDeliveryTag`]; nothing is taken out then.
+    pub(super) fn set_aside(&mut self, tag: u64, multiple: bool) -> Result<BTreeMap<u64, Unacknowledged>, Exception> {
+        if tag == 0 && multiple {
+            return Ok(std::mem::take(&mut self.unacknowledged));
+        }
+        let last = self.unacknowledged.remove(&tag).ok_or(Exception::UnknownDeliveryTag(tag))?;
+        let mut aside = BTreeMap::new();
+        if multiple {
+            let later = self.unacknowledged.split_off(&tag);
+            aside = std::mem::replace(&mut self.unacknowledged, later);
+        }
+        aside.insert(tag, last);
+        Ok(aside)
+    }
+
+    /// Takes back what was set aside.
+    pub(super) fn put_back(&mut self, mut deliveries: BTreeMap<u64, Unacknowledged>) {
+        self.unacknowledged.append(&mut deliveries);
     }
 }
 
@@ -122,6 +148,7 @@ pub(super) struct Consumer {
     pub(super) channel: ChannelKey,
     pub(super) queue: QueueId,
     pub(super) no_ack: bool,
+    pub(super) priority: Priority,
     /// How many deliveries may be unsettled; 0 is any number.
     pub(super) prefetch: u16,
     pub(super) outstanding: usize,
@@ -138,14 +165,14 @@ impl Consumer {
 
 #[cfg(test)]
 mod tests {
-    use super::super::message::Message;
+    use super::super::tests::message;
     use super::*;
+    use crate::identity::MessageId;
 
     fn channel(deliveries: u64) -> Channel {
         let mut channel = Channel::default();
         for position in 0..deliveries {
-            let message = Message { exchange: "".into(), routing_key: "".into(), content: Default::default() };
-            let entry = Entry { position, message: Arc::new(message), redelivered: false };
+            let entry = Entry::new(MessageId(position), message(&[]), None);
             channel.remember(Unacknowledged { queue: QueueId(1), consumer: Some(ConsumerId(1)), entry });
         }
         channel
@@ -160,16 +187,5 @@ mod tests {
         assert_eq!(channel.settle(0, false).unwrap_err(), Exception::UnknownDeliveryTag(0));
         assert_eq!(channel.settle(0, true).unwrap().len(), 2);
         assert_eq!((channel.outstanding, channel.unacknowledged_count()), (0, 0));
-    }
-
-    #[test]
-    fn confirms_are_batched() {
-        let mut confirms = Confirms::default();
-        assert_eq!(confirms.take_due(), None);
-        confirms.accept();
-        assert_eq!(confirms.take_due(), Some((1, false)));
-        confirms.accept();
-        confirms.accept();
-        assert_eq!((confirms.take_due(), confirms.take_due()), (Some((3, true)), None));
     }
 }

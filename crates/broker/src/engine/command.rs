@@ -1,16 +1,18 @@
 //! What goes into the engine and what comes out of it.
 //!
-//! Storage of durable queues will come out as further effects, with their completions coming in as commands: confirms
-//! are already released at the end of a batch, not where the message is routed.
+//! Values only. Does not know who carries the effects out.
 
 use std::sync::Arc;
 
 use amq_protocol::protocol::AMQPClass;
 use amq_protocol::protocol::basic::Publish;
 
-use super::message::Message;
 use crate::exception::Exception;
 use crate::frame::Content;
+use crate::identity::{CommitId, MessageId, QueueId};
+use crate::message::Message;
+use crate::permission::Permissions;
+use crate::store::{Log, Operation, Report};
 
 /// A connection; never used twice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -33,6 +35,8 @@ pub(crate) struct Client {
     /// Who logged in.
     pub(crate) user: String,
     pub(crate) vhost: String,
+    /// What the user may do there.
+    pub(crate) permissions: Arc<Permissions>,
     /// The highest channel number agreed upon.
     pub(crate) channel_max: u16,
     /// Whether it wants `basic.cancel` from the server when its queue goes.
@@ -58,6 +62,8 @@ pub(crate) enum Command {
     Disconnect { connection: ConnectionId },
     /// Deliveries of this many octets, as [`Outbound::cost`] counts them, have left towards the client.
     Drained { connection: ConnectionId, bytes: usize },
+    /// The store has done something.
+    Store(Report),
     /// The broker is being shut down: all connections are to be closed.
     Shutdown,
 }
@@ -65,13 +71,17 @@ pub(crate) enum Command {
 /// Something to be done outside of the engine, in order.
 #[derive(Debug)]
 pub(crate) enum Effect {
-    /// To be written to a connection.
-    Send { connection: ConnectionId, outbound: Outbound },
+    /// To be written to a connection; with `after`, not before that commit is done, and neither is anything later for
+    /// the same connection.
+    Send { connection: ConnectionId, outbound: Outbound, after: Option<CommitId> },
     /// Nothing more will be sent to this connection, and nothing more is expected from it.
     Finish { connection: ConnectionId },
-    /// The bound on held messages was passed (`true`) or there is room again: connections that publish are to stop
-    /// or may go on.
-    MemoryAlarm(bool),
+    /// To be stored; [`Report::Committed`] is due for it.
+    Commit { commit: CommitId, operations: Vec<Operation> },
+    /// To be read from disk; [`Report::Loaded`] is due for it.
+    Load { queue: QueueId, wanted: Vec<(Log, MessageId)> },
+    /// Connections that publish are to stop (`true`) or may go on.
+    HoldPublishers(bool),
 }
 
 /// One thing to write to a connection.
@@ -86,7 +96,7 @@ pub(crate) enum Outbound {
     /// `basic.return` with its content: nobody to route a mandatory message to (312).
     Return { channel: u16, message: Arc<Message> },
     /// A publisher confirm.
-    Confirm { channel: u16, delivery_tag: u64, multiple: bool },
+    Confirm { channel: u16, delivery_tag: u64, multiple: bool, ack: bool },
     /// `connection.close`, after which nothing is written any more.
     Close { exception: Exception, class_id: u16, method_id: u16 },
 }

@@ -10,12 +10,18 @@ use std::sync::Arc;
 use amq_protocol::types::FieldTable;
 use amq_protocol::types::parsing::parse_field_table;
 
-use super::headers::HeadersPattern;
-use super::message::Message;
+use super::argument_text::type_name;
+use super::headers::{HeadersPattern, text};
 use super::targets::Targets;
 use super::topic::TopicTrie;
 use super::topology::Destination;
 use crate::frame::{peek_headers, scan_table};
+use crate::message::Message;
+use crate::store::StoredExchange;
+
+/// The optional argument that names an exchange for what no binding wants; the only one that means something here, and
+/// so the only one that is compared when an exchange is declared again.
+pub(super) const ALTERNATE: &str = "alternate-exchange";
 
 /// The exchange types of the specification (section 3.1.3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -83,6 +89,30 @@ impl Exchange {
         Self { name, kind, durable, auto_delete, internal, arguments, alternate: None, router, binding_count: 0 }
     }
 
+    /// Takes its optional arguments, and acts upon those it knows.
+    ///
+    /// # Errors
+    /// The type of [`ALTERNATE`] when it is not a string.
+    pub(super) fn set_arguments(&mut self, arguments: FieldTable) -> Result<(), &'static str> {
+        if let Some(value) = arguments.inner().get(ALTERNATE) {
+            self.alternate = Some(text(value).ok_or_else(|| type_name(value))?.into());
+        }
+        self.arguments = arguments;
+        Ok(())
+    }
+
+    /// What is stored of it, in this virtual host.
+    pub(super) fn stored(&self, vhost: &Arc<str>) -> StoredExchange {
+        StoredExchange {
+            vhost: vhost.clone(),
+            name: self.name.clone(),
+            kind: self.kind.name().into(),
+            auto_delete: self.auto_delete,
+            internal: self.internal,
+            arguments: self.arguments.clone(),
+        }
+    }
+
     /// How many bindings this exchange is the source of.
     pub(super) fn binding_count(&self) -> usize {
         self.binding_count
@@ -130,13 +160,15 @@ impl Exchange {
     pub(super) fn route<'a>(&'a self, message: &Routed<'_>, mut found: impl FnMut(&'a Destination)) {
         match &self.router {
             Router::Direct(keys) => {
-                if let Some(targets) = keys.get(message.routing_key) {
-                    targets.iter().for_each(found);
+                for targets in message.keys().filter_map(|key| keys.get(key)) {
+                    targets.iter().for_each(&mut found);
                 }
             }
             Router::Fanout(targets) => targets.iter().for_each(found),
             Router::Topic(trie) => {
-                trie.matches(message.routing_key, |targets| targets.iter().for_each(&mut found));
+                for key in message.keys() {
+                    trie.matches(key, |targets| targets.iter().for_each(&mut found));
+                }
             }
             Router::Headers(patterns) => {
                 let headers = message.headers();
@@ -148,14 +180,26 @@ impl Exchange {
 
 /// What exchanges look at when they route a message. The headers are parsed only if one asks for them.
 pub(super) struct Routed<'a> {
-    pub(super) routing_key: &'a str,
+    routing_key: &'a str,
+    extra_keys: &'a [Box<str>],
     properties: &'a [u8],
     headers: OnceCell<FieldTable>,
 }
 
 impl<'a> Routed<'a> {
     pub(super) fn new(message: &'a Message) -> Self {
-        Self { routing_key: &message.routing_key, properties: message.content.properties(), headers: OnceCell::new() }
+        let (routing_key, properties) = (&message.routing_key, message.content.properties());
+        Self { routing_key, extra_keys: &[], properties, headers: OnceCell::new() }
+    }
+
+    /// With keys besides the message's own.
+    pub(super) fn with_extra_keys(self, extra_keys: &'a [Box<str>]) -> Self {
+        Self { extra_keys, ..self }
+    }
+
+    /// All routing keys.
+    fn keys(&self) -> impl Iterator<Item = &'a str> {
+        std::iter::once(self.routing_key).chain(self.extra_keys.iter().map(|key| &**key))
     }
 
     /// The message's headers; a table the parser cannot read (a key that is not UTF-8) counts as none.

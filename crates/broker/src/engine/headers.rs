@@ -4,6 +4,8 @@
 
 use amq_protocol::types::{AMQPValue, FieldTable};
 
+use super::argument_text::{shown, type_name};
+
 /// What a binding of a headers exchange asks for.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct HeadersPattern {
@@ -15,7 +17,7 @@ impl HeadersPattern {
     /// Reads a binding's arguments.
     ///
     /// # Errors
-    /// The value of `x-match` when it is none of `all`, `any`, `all-with-x` and `any-with-x`.
+    /// What is wrong with `x-match`, in RabbitMQ's words, when it is none of `all`, `any`, `all-with-x` and `any-with-x`.
     pub(super) fn parse(arguments: &FieldTable) -> Result<Self, String> {
         let (all, with_x) = match arguments.inner().get("x-match") {
             None => (true, false),
@@ -24,7 +26,14 @@ impl HeadersPattern {
                 Some("any") => (false, false),
                 Some("all-with-x") => (true, true),
                 Some("any-with-x") => (false, true),
-                _ => return Err(format!("expected all, any, all-with-x or any-with-x, got {value:?}")),
+                Some(other) => {
+                    let expected = "expected all, any, all-with-x, or any-with-x";
+                    return Err(format!("Invalid x-match field value <<\"{other}\">>; {expected}"));
+                }
+                None => {
+                    let (kind, value) = (type_name(value), shown(value));
+                    return Err(format!("Invalid x-match field type {kind} (value {value}); expected longstr"));
+                }
             },
         };
         let wanted = arguments
@@ -114,6 +123,14 @@ mod tests {
         let wanted = [("x-a", AMQPValue::Void), ("x-match", string("all-with-x"))];
         let pattern = HeadersPattern::parse(&table(&wanted)).unwrap();
         assert!(!pattern.matches(&table(&[])) && pattern.matches(&table(&[("x-a", AMQPValue::Boolean(true))])));
-        assert!(HeadersPattern::parse(&table(&[("x-match", string("some"))])).is_err());
+    }
+
+    #[test]
+    fn another_match_is_refused_in_the_words_of_rabbitmq() {
+        let refused = |value| HeadersPattern::parse(&table(&[("x-match", value)])).unwrap_err();
+        let text = "Invalid x-match field value <<\"some\">>; expected all, any, all-with-x, or any-with-x";
+        assert_eq!(refused(string("some")), text);
+        let text = "Invalid x-match field type signedint (value 5); expected longstr";
+        assert_eq!(refused(AMQPValue::LongInt(5)), text);
     }
 }

@@ -4,12 +4,11 @@
 //! close travels over the wire.
 
 use amq_protocol::protocol::channel::{AMQPMethod as ChannelMethod, Close, CloseOk, OpenOk};
-use amq_protocol::protocol::connection::{
-    AMQPMethod as ConnectionMethod, Blocked, CloseOk as ConnectionCloseOk, Unblocked,
-};
+use amq_protocol::protocol::connection::{AMQPMethod as ConnectionMethod, CloseOk as ConnectionCloseOk};
 use amq_protocol::protocol::{AMQPClass, channel};
 
 use super::channel::{Channel, ChannelState};
+use super::confirms::Confirms;
 use super::{ChannelKey, Client, Connection, ConnectionId, Effect, Engine, Outbound, VhostId};
 use crate::exception::Exception;
 
@@ -34,11 +33,13 @@ impl Engine {
     }
 
     pub(super) fn channel_open(&mut self, key: ChannelKey) -> Result<(), Exception> {
+        let serial = self.next_id();
         let Some(connection) = self.connections.get_mut(&key.connection) else { return Ok(()) };
-        if key.number > connection.client.channel_max {
+        // As RabbitMQ reads `channel-max`: how many, whatever their numbers are. Clients count on it.
+        if connection.channels.len() >= usize::from(connection.client.channel_max) {
             return Err(Exception::TooManyChannels(connection.client.channel_max));
         }
-        connection.channels.insert(key.number, ChannelState::Open(Box::default()));
+        connection.channels.insert(key.number, ChannelState::Open(Box::new(Channel::new(serial))));
         self.reply(key, AMQPClass::Channel(ChannelMethod::OpenOk(OpenOk {})));
         Ok(())
     }
@@ -68,9 +69,8 @@ impl Engine {
         let before = std::mem::replace(state, ChannelState::Closing);
         // Confirms for what was accepted before the exception go out before the close.
         if let ChannelState::Open(mut channel) = before {
-            if let Some((delivery_tag, multiple)) = channel.confirms.as_mut().and_then(|c| c.take_due()) {
-                self.send(key.connection, Outbound::Confirm { channel: key.number, delivery_tag, multiple });
-            }
+            let due = channel.confirms.as_mut().map(Confirms::take_due).unwrap_or_default();
+            self.send_each_confirm(key, due);
             self.release_channels(vec![(key, *channel)]);
         }
         let (reply_code, reply_text) = (exception.code(), exception.reply_text().as_str().into());
@@ -108,34 +108,17 @@ impl Engine {
         }
     }
 
-    /// Tells publishers who want to know that they are no longer read from, or are again.
-    pub(super) fn tell_blocked(&mut self) {
-        let alarm = self.alarm;
-        for (id, connection) in &mut self.connections {
-            if !connection.publishes || !connection.client.blocked_notify || connection.blocked == alarm {
-                continue;
-            }
-            connection.blocked = alarm;
-            let method = if alarm {
-                ConnectionMethod::Blocked(Blocked { reason: "low on memory".into() })
-            } else {
-                ConnectionMethod::Unblocked(Unblocked {})
-            };
-            let outbound = Outbound::Method { channel: 0, method: Box::new(AMQPClass::Connection(method)) };
-            self.effects.push(Effect::Send { connection: *id, outbound });
-        }
-    }
-
     /// Gives back all a connection held. Confirms that are due go out first: those messages are accepted.
     fn release_connection(&mut self, id: ConnectionId) {
         let Some(connection) = self.connections.remove(&id) else { return };
+        self.deferred.retain(|key, _| key.connection != id);
         let mut channels = Vec::new();
         for (number, state) in connection.channels {
             let ChannelState::Open(mut channel) = state else { continue };
-            if let Some((delivery_tag, multiple)) = channel.confirms.as_mut().and_then(|c| c.take_due()) {
-                self.send(id, Outbound::Confirm { channel: number, delivery_tag, multiple });
-            }
-            channels.push((ChannelKey { connection: id, number }, *channel));
+            let key = ChannelKey { connection: id, number };
+            let due = channel.confirms.as_mut().map(Confirms::take_due).unwrap_or_default();
+            self.send_each_confirm(key, due);
+            channels.push((key, *channel));
         }
         self.release_channels(channels);
         let owned: Vec<_> = self.queues.iter().filter(|(_, q)| q.owner == Some(id)).map(|(id, _)| *id).collect();
@@ -149,6 +132,8 @@ impl Engine {
         let mut unsettled = Vec::new();
         let mut abandoned = Vec::new();
         for (_, mut channel) in channels {
+            self.abandon_transaction(&mut channel);
+            self.end_replies(&mut channel);
             for consumer in std::mem::take(&mut channel.consumers).into_values() {
                 abandoned.extend(self.remove_consumer(consumer));
             }
@@ -157,6 +142,8 @@ impl Engine {
         self.requeue(unsettled);
         for queue in abandoned {
             self.remove_if_abandoned(queue);
+            // Another consumer may be the active one now.
+            self.pump(queue);
         }
     }
 }

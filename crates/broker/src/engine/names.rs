@@ -13,7 +13,12 @@ impl NameGenerator {
 
     /// A name such as `amq.gen-3f9c…` with 128 bits after the prefix.
     pub(super) fn next(&mut self, prefix: &str) -> String {
-        format!("{prefix}-{:016x}{:016x}", self.step(), self.step())
+        format!("{prefix}-{}", self.token())
+    }
+
+    /// 128 bits that are not given out twice.
+    pub(super) fn token(&mut self) -> String {
+        format!("{:016x}{:016x}", self.step(), self.step())
     }
 
     /// One step of SplitMix64, a well-mixed counter: these names must differ, not be secret.

@@ -2,6 +2,7 @@
 //!
 //! Does not know how messages wait in a queue or how bindings are matched.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use amq_protocol::protocol::AMQPClass;
@@ -10,20 +11,30 @@ use amq_protocol::protocol::queue::{
 };
 use amq_protocol::types::FieldTable;
 
+use super::access::{Access, Resource};
+use super::argument_text::{said, shown};
 use super::queue::Queue;
-use super::topology::{Binding, Destination};
-use super::{ChannelKey, Engine, QueueId};
+use super::queue_arguments::{Declared, compared};
+use super::reply_to::is_reply_queue;
+use super::topology::{Binding, Destination, VirtualHost};
+use super::{ChannelKey, Command, ConsumerId, Engine, QueueId};
 use crate::exception::Exception;
+use crate::store::{StoredBinding, StoredDestination, StoredQueue, TopologyChange};
 
 const QUEUE: &str = "queue";
 
 impl Engine {
     pub(super) fn queue_declare(&mut self, key: ChannelKey, declare: Declare) -> Result<(), Exception> {
+        if is_reply_queue(declare.queue.as_str()) {
+            return self.declare_reply_queue(key, &declare);
+        }
         let name = match declare.queue.as_str() {
-            "" if declare.passive => self.last_queue(key)?.to_string(),
-            "" => self.unused_queue_name(key)?,
+            "" if !declare.passive => self.unused_queue_name(key)?,
             name => name.to_owned(),
         };
+        if !declare.passive {
+            self.check_permission(key, Access::Configure, Resource::Queue(&name))?;
+        }
         let nowait = declare.nowait;
         let id = match self.vhost(key)?.queues.get(name.as_str()).copied() {
             Some(id) => {
@@ -40,6 +51,7 @@ impl Engine {
             }
             None => self.create_queue(key, &name, declare)?,
         };
+        self.touch(id);
         let Some(queue) = self.queues.get(&id) else { return Ok(()) };
         let message_count = u32::try_from(queue.ready_count()).unwrap_or(u32::MAX);
         let consumer_count = u32::try_from(queue.consumers.len()).unwrap_or(u32::MAX);
@@ -47,22 +59,27 @@ impl Engine {
         let queue = (&*name).into();
         self.open_channel_or(key)?.last_queue = Some(name);
         let ok = DeclareOk { queue, message_count, consumer_count };
-        self.reply_unless(nowait, key, AMQPClass::Queue(Queues::DeclareOk(ok)));
+        self.reply_stored_unless(nowait, key, AMQPClass::Queue(Queues::DeclareOk(ok)));
         Ok(())
     }
 
     fn create_queue(&mut self, key: ChannelKey, name: &str, declare: Declare) -> Result<QueueId, Exception> {
+        self.check_may_forward(key, Resource::Queue(name), &declare.arguments)?;
         let (vhost_id, limit) = (self.vhost_id(key)?, self.limits.queues);
         if self.vhost(key)?.queues.len() >= limit {
             return Err(Exception::LimitReached { what: QUEUE, max: limit });
         }
+        let Declare { durable, exclusive, auto_delete, .. } = declare;
+        let (vhost, server_named) = (&self.vhost(key)?.name, declare.queue.as_str().is_empty());
+        let declared = Declared { name, vhost, durable, exclusive, auto_delete, server_named };
+        let settings = declared.read(&declare.arguments)?;
         let id = QueueId(self.next_id());
         let name: Arc<str> = name.into();
         let mut queue = Queue::new(name.clone(), vhost_id);
         queue.durable = declare.durable;
         queue.auto_delete = declare.auto_delete;
         queue.owner = declare.exclusive.then_some(key.connection);
-        queue.arguments = declare.arguments;
+        queue.set_arguments(declare.arguments, settings);
         tracing::info!(
             queue = &*name,
             vhost = &*self.vhost(key)?.name,
@@ -71,7 +88,13 @@ impl Engine {
             auto_delete = queue.auto_delete,
             "queue declared"
         );
-        self.vhost_mut(key)?.queues.insert(name, id);
+        let vhost = self.vhost_mut(key)?;
+        vhost.queues.insert(name.clone(), id);
+        if queue.survives() {
+            let (vhost, auto_delete, arguments) = (vhost.name.clone(), queue.auto_delete, queue.arguments.clone());
+            let stored = StoredQueue { id, vhost, name, auto_delete, arguments };
+            self.storage.change(TopologyChange::QueueDeclared(stored));
+        }
         self.queues.insert(id, queue);
         Ok(id)
     }
@@ -79,14 +102,15 @@ impl Engine {
     pub(super) fn queue_bind(&mut self, key: ChannelKey, bind: Bind) -> Result<(), Exception> {
         let (source, routing_key) = (bind.exchange.as_str(), bind.routing_key.as_str());
         self.bind_queue(key, bind.queue.as_str(), source, routing_key, bind.arguments, true)?;
-        self.reply_unless(bind.nowait, key, AMQPClass::Queue(Queues::BindOk(BindOk {})));
+        self.reply_stored_unless(bind.nowait, key, AMQPClass::Queue(Queues::BindOk(BindOk {})));
         Ok(())
     }
 
     pub(super) fn queue_unbind(&mut self, key: ChannelKey, unbind: Unbind) -> Result<(), Exception> {
         let (source, routing_key) = (unbind.exchange.as_str(), unbind.routing_key.as_str());
-        self.bind_queue(key, unbind.queue.as_str(), source, routing_key, unbind.arguments, false)?;
-        self.reply(key, AMQPClass::Queue(Queues::UnbindOk(UnbindOk {})));
+        let unbound = self.bind_queue(key, unbind.queue.as_str(), source, routing_key, unbind.arguments, false);
+        missing_is_unbound(unbound)?;
+        self.reply_stored_unless(false, key, AMQPClass::Queue(Queues::UnbindOk(UnbindOk {})));
         Ok(())
     }
 
@@ -99,7 +123,7 @@ impl Engine {
         arguments: FieldTable,
         add: bool,
     ) -> Result<(), Exception> {
-        let (id, name) = self.queue_for(key, queue)?;
+        let (id, name) = self.queue_for(key, queue, Access::Write)?;
         // An empty key with an empty queue name means the queue's own name (queue.bind, routing-key).
         let routing_key = if queue.is_empty() && routing_key.is_empty() { &*name } else { routing_key };
         self.change_binding(key, source, routing_key, arguments, Destination::Queue(id), add)
@@ -118,17 +142,38 @@ impl Engine {
         if source.is_empty() {
             return Err(Exception::DefaultExchange);
         }
+        self.check_permission(key, Access::Read, Resource::Exchange(source))?;
         let limit = self.limits.bindings;
         let target = self.destination_name(&destination);
-        let vhost = self.vhost_mut(key)?;
-        vhost.exchange(source)?;
+        let vhost = self.vhost(key)?;
         let binding = Binding { source: source.into(), key: routing_key.into(), arguments };
+        let survives = vhost.exchange(source)?.durable && self.destination_survives(vhost, &destination);
+        let stored = survives.then(|| stored_binding(vhost, &binding, &destination));
+        let vhost = self.vhost_mut(key)?;
         if !add {
-            vhost.unbind(&binding, &destination);
+            if vhost.unbind(&binding, &destination) {
+                self.storage_changes(stored.map(TopologyChange::Unbound));
+            }
         } else if vhost.bind(binding, destination, limit)? {
             tracing::info!(exchange = source, routing_key, destination = &*target, vhost = &*vhost.name, "bound");
+            self.storage_changes(stored.map(TopologyChange::Bound));
         }
         Ok(())
+    }
+
+    /// Notes a change to a binding, if it is one that is stored, and what followed from it.
+    fn storage_changes(&mut self, change: Option<TopologyChange>) {
+        if let Some(change) = change {
+            self.storage.change(change);
+        }
+        self.collect_topology_changes();
+    }
+
+    fn destination_survives(&self, vhost: &VirtualHost, destination: &Destination) -> bool {
+        match destination {
+            Destination::Queue(id) => self.queues.get(id).is_some_and(Queue::survives),
+            Destination::Exchange(name) => vhost.exchanges.get(name).is_some_and(|exchange| exchange.durable),
+        }
     }
 
     pub(super) fn destination_name(&self, destination: &Destination) -> Arc<str> {
@@ -139,16 +184,17 @@ impl Engine {
     }
 
     pub(super) fn queue_purge(&mut self, key: ChannelKey, purge: Purge) -> Result<(), Exception> {
-        let (id, _) = self.queue_for(key, purge.queue.as_str())?;
-        let (count, bytes) = self.queues.get_mut(&id).map_or((0, 0), Queue::purge);
-        self.held_bytes -= bytes;
-        let message_count = u32::try_from(count).unwrap_or(u32::MAX);
-        self.reply_unless(purge.nowait, key, AMQPClass::Queue(Queues::PurgeOk(PurgeOk { message_count })));
+        let (id, _) = self.queue_for(key, purge.queue.as_str(), Access::Read)?;
+        let purged = self.queues.get_mut(&id).map(Queue::purge).unwrap_or_default();
+        let message_count = u32::try_from(purged.len()).unwrap_or(u32::MAX);
+        let ok = AMQPClass::Queue(Queues::PurgeOk(PurgeOk { message_count }));
+        self.discard(id, purged, (!purge.nowait).then_some((key, ok)));
         Ok(())
     }
 
     pub(super) fn queue_delete(&mut self, key: ChannelKey, delete: Delete) -> Result<(), Exception> {
-        let count = match self.queue_for(key, delete.queue.as_str()) {
+        let mut consumers = BTreeSet::new();
+        let count = match self.queue_for(key, delete.queue.as_str(), Access::Configure) {
             // Deleting what does not exist is fine, as in RabbitMQ.
             Err(Exception::NotFound { .. }) => 0,
             Err(exception) => return Err(exception),
@@ -162,26 +208,47 @@ impl Engine {
                 if delete.if_empty && count > 0 {
                     return Err(Exception::NotEmpty { name: name.to_string(), vhost });
                 }
-                self.remove_queue(id);
+                if !queue.upkeep.dying.is_empty() {
+                    let method = Box::new(AMQPClass::Queue(Queues::Delete(delete)));
+                    self.wait_for_upkeep(key, id, Command::Method { channel: key, method });
+                    return Ok(());
+                }
+                consumers = self.detach_queue(id);
                 count
             }
         };
         let message_count = u32::try_from(count).unwrap_or(u32::MAX);
-        self.reply_unless(delete.nowait, key, AMQPClass::Queue(Queues::DeleteOk(DeleteOk { message_count })));
+        self.reply_stored_unless(delete.nowait, key, AMQPClass::Queue(Queues::DeleteOk(DeleteOk { message_count })));
+        // In RabbitMQ's order: who deletes a queue that it consumes from hears of the deletion first.
+        consumers.into_iter().for_each(|consumer| self.cancel_by_server(consumer));
         Ok(())
     }
 
-    /// Removes a queue with its messages, bindings and consumers.
+    /// Removes a queue with its messages, bindings and consumers; later, if some of its messages have yet to become dead
+    /// letters.
     pub(super) fn remove_queue(&mut self, id: QueueId) {
-        let Some(mut queue) = self.queues.remove(&id) else { return };
+        if !self.put_off_removal(id) {
+            for consumer in self.detach_queue(id) {
+                self.cancel_by_server(consumer);
+            }
+        }
+    }
+
+    /// Removes a queue with its messages and bindings, and returns its consumers, which are to be cancelled.
+    fn detach_queue(&mut self, id: QueueId) -> BTreeSet<ConsumerId> {
+        let Some(mut queue) = self.queues.remove(&id) else { return BTreeSet::new() };
         let vhost = &mut self.vhosts[queue.vhost.0];
         tracing::info!(queue = &*queue.name, vhost = &*vhost.name, "queue deleted");
         vhost.queues.remove(&queue.name);
         vhost.unbind_all(&Destination::Queue(id));
-        self.held_bytes -= queue.purge().1;
-        for consumer in std::mem::take(&mut queue.consumers) {
-            self.cancel_by_server(consumer);
+        let (survives, purged) = (queue.survives(), queue.purge());
+        self.discard(id, purged, None);
+        if survives {
+            self.storage.change(TopologyChange::QueueDeleted(id));
         }
+        self.collect_topology_changes();
+        self.resumable.append(&mut queue.waiting);
+        queue.consumers
     }
 
     /// Removes an auto-delete queue after a consumer left it, if that was the last one.
@@ -192,8 +259,14 @@ impl Engine {
     }
 
     /// The queue a method names; an empty name stands for the last one declared on the channel.
-    pub(super) fn queue_for(&mut self, key: ChannelKey, name: &str) -> Result<(QueueId, Arc<str>), Exception> {
+    pub(super) fn queue_for(
+        &mut self,
+        key: ChannelKey,
+        name: &str,
+        access: Access,
+    ) -> Result<(QueueId, Arc<str>), Exception> {
         let name = if name.is_empty() { self.last_queue(key)? } else { name.into() };
+        self.check_permission(key, access, Resource::Queue(&name))?;
         let vhost = self.vhost(key)?;
         let id = *vhost.queues.get(&*name).ok_or_else(|| vhost.not_found(QUEUE, &name))?;
         self.check_access(key, id)?;
@@ -233,7 +306,26 @@ impl Engine {
         let at = Place { kind: QUEUE, name: &queue.name, vhost: &self.vhost(key)?.name };
         at.flag("durable", declare.durable, queue.durable)?;
         at.flag("auto_delete", declare.auto_delete, queue.auto_delete)?;
-        at.arguments(&declare.arguments, &queue.arguments)
+        at.arguments(&compared(&declare.arguments), &compared(&queue.arguments))
+    }
+}
+
+/// Where there is no queue or exchange, there is no binding either, and that was the wish: RabbitMQ's answer.
+pub(super) fn missing_is_unbound(unbound: Result<(), Exception>) -> Result<(), Exception> {
+    unbound.or_else(|exception| if matches!(exception, Exception::NotFound { .. }) { Ok(()) } else { Err(exception) })
+}
+
+fn stored_binding(vhost: &VirtualHost, binding: &Binding, destination: &Destination) -> StoredBinding {
+    let destination = match destination {
+        Destination::Queue(id) => StoredDestination::Queue(*id),
+        Destination::Exchange(name) => StoredDestination::Exchange(name.clone()),
+    };
+    StoredBinding {
+        vhost: vhost.name.clone(),
+        source: binding.source.clone(),
+        destination,
+        key: (*binding.key).into(),
+        arguments: binding.arguments.clone(),
     }
 }
 
@@ -260,7 +352,7 @@ impl Place<'_> {
         Err(self.inequivalent(arg, format!("'{received}'"), format!("'{current}'")))
     }
 
-    /// Compares all optional arguments, unknown ones too, so that none of them can be half honoured.
+    /// Compares optional arguments.
     ///
     /// # Errors
     /// [`Exception::Inequivalent`] for the first that differs.
@@ -273,8 +365,11 @@ impl Place<'_> {
                 _ => false,
             };
             if !same {
-                let say = |value: Option<&_>| value.map_or_else(|| "none".to_owned(), |v| format!("the value '{v:?}'"));
-                return Err(self.inequivalent(name.as_str(), say(new), say(old)));
+                let (received, current) = match (new, old) {
+                    (Some(new), Some(old)) => (format!("'{}'", shown(new)), format!("'{}'", shown(old))),
+                    _ => (said(new), said(old)),
+                };
+                return Err(self.inequivalent(name.as_str(), received, current));
             }
         }
         Ok(())

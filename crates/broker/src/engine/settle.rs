@@ -8,49 +8,74 @@ use amq_protocol::protocol::AMQPClass;
 use amq_protocol::protocol::basic::{AMQPMethod as Basic, RecoverOk};
 
 use super::channel::Unacknowledged;
-use super::message::Entry;
+use super::dead_letter::Reason;
+use super::entry::Entry;
 use super::{ChannelKey, Engine, QueueId};
 use crate::exception::Exception;
 
+/// What becomes of deliveries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Settlement {
+    Acknowledge,
+    /// They go back to their places.
+    Requeue,
+    /// They are refused for good.
+    Discard,
+}
+
 impl Engine {
     pub(super) fn ack(&mut self, key: ChannelKey, tag: u64, multiple: bool) -> Result<(), Exception> {
-        let settled = self.open_channel_or(key)?.settle(tag, multiple)?;
-        for delivery in &settled {
-            self.held_bytes -= delivery.entry.message.weight();
+        self.settle_tags(key, tag, multiple, Settlement::Acknowledge)
+    }
+
+    pub(super) fn nack(&mut self, key: ChannelKey, tag: u64, multiple: bool, requeue: bool) -> Result<(), Exception> {
+        let settlement = if requeue { Settlement::Requeue } else { Settlement::Discard };
+        self.settle_tags(key, tag, multiple, settlement)
+    }
+
+    fn settle_tags(&mut self, key: ChannelKey, tag: u64, multiple: bool, how: Settlement) -> Result<(), Exception> {
+        let channel = self.open_channel_or(key)?;
+        if !channel.settle_later(tag, multiple, how)? {
+            let settled = channel.settle(tag, multiple)?;
+            self.settle(key, settled, how);
+        }
+        Ok(())
+    }
+
+    /// Settles deliveries that were already taken out of their channel.
+    pub(super) fn settle(&mut self, key: ChannelKey, settled: Vec<Unacknowledged>, how: Settlement) {
+        self.lower_outstanding(&settled);
+        let queues = self.wake_settled(key, &settled);
+        match how {
+            Settlement::Acknowledge => self.acknowledge(&settled),
+            Settlement::Requeue => self.requeue(settled),
+            Settlement::Discard => self.reject(settled),
+        }
+        self.pump_all(queues);
+    }
+
+    fn acknowledge(&mut self, settled: &[Unacknowledged]) {
+        for delivery in settled {
+            self.release(delivery.queue, &delivery.entry);
             if let Some(queue) = self.queues.get_mut(&delivery.queue) {
                 queue.unacknowledged -= 1;
                 queue.totals.acknowledged += 1;
             }
         }
-        self.make_room(key, &settled);
-        Ok(())
-    }
-
-    pub(super) fn nack(&mut self, key: ChannelKey, tag: u64, multiple: bool, requeue: bool) -> Result<(), Exception> {
-        let settled = self.open_channel_or(key)?.settle(tag, multiple)?;
-        self.lower_outstanding(&settled);
-        let consumers: Vec<_> = settled.iter().filter_map(|delivery| delivery.consumer).collect();
-        if requeue {
-            self.requeue(settled);
-        } else {
-            self.discard(&settled);
-        }
-        self.wake_settled(key, consumers);
-        Ok(())
     }
 
     pub(super) fn recover(&mut self, key: ChannelKey, requeue: bool, answer: bool) -> Result<(), Exception> {
         if !requeue {
-            return Err(Exception::NotImplemented("recover with requeue=false"));
+            return Err(Exception::NotImplemented("requeue=false"));
         }
         let settled = self.open_channel_or(key)?.settle_all();
         self.lower_outstanding(&settled);
         if answer {
             self.reply(key, AMQPClass::Basic(Basic::RecoverOk(RecoverOk {})));
         }
-        let consumers: Vec<_> = settled.iter().filter_map(|delivery| delivery.consumer).collect();
+        let queues = self.wake_settled(key, &settled);
         self.requeue(settled);
-        self.wake_settled(key, consumers);
+        self.pump_all(queues);
         Ok(())
     }
 
@@ -61,30 +86,35 @@ impl Engine {
         for delivery in settled {
             by_queue.entry(delivery.queue).or_default().push(delivery.entry);
         }
-        for (id, entries) in by_queue {
+        for (id, mut entries) in by_queue {
             match self.queues.get_mut(&id) {
                 Some(queue) => {
                     queue.unacknowledged -= entries.len();
+                    let spent = queue.take_spent(&mut entries);
                     queue.requeue(entries);
+                    for entry in spent {
+                        self.bury(id, entry, Reason::DeliveryLimit);
+                    }
                     self.pump(id);
+                    self.check_room(id);
                 }
-                None => self.held_bytes -= entries.iter().map(|entry| entry.message.weight()).sum::<usize>(),
+                None => self.forget(id, &entries),
             }
         }
     }
 
-    fn discard(&mut self, settled: &[Unacknowledged]) {
+    fn reject(&mut self, settled: Vec<Unacknowledged>) {
         for delivery in settled {
-            self.held_bytes -= delivery.entry.message.weight();
             if let Some(queue) = self.queues.get_mut(&delivery.queue) {
                 queue.unacknowledged -= 1;
             }
+            self.bury(delivery.queue, delivery.entry, Reason::Rejected);
         }
     }
 
-    fn make_room(&mut self, key: ChannelKey, settled: &[Unacknowledged]) {
-        self.lower_outstanding(settled);
-        self.wake_settled(key, settled.iter().filter_map(|delivery| delivery.consumer).collect());
+    /// Lets go of messages that a queue no longer has.
+    pub(super) fn forget(&mut self, queue: QueueId, entries: &[Entry]) {
+        entries.iter().for_each(|entry| self.release(queue, entry));
     }
 
     fn lower_outstanding(&mut self, settled: &[Unacknowledged]) {
@@ -96,17 +126,11 @@ impl Engine {
     }
 
     /// Settling may have made room for the consumers that had the deliveries, and under a limit on the channel for
-    /// all of its consumers.
-    fn wake_settled(&mut self, key: ChannelKey, mut consumers: Vec<super::ConsumerId>) {
+    /// all of its consumers; the queues that are to be pumped for it.
+    fn wake_settled(&mut self, key: ChannelKey, settled: &[Unacknowledged]) -> Vec<QueueId> {
         if self.open_channel(key).is_some_and(|channel| channel.channel_prefetch > 0) {
-            self.wake_channel(key);
-            return;
+            return self.wake_channel(key);
         }
-        consumers.dedup();
-        for consumer in consumers {
-            if let Some(queue) = self.wake(consumer) {
-                self.pump(queue);
-            }
-        }
+        self.wake(settled.iter().filter_map(|delivery| delivery.consumer))
     }
 }

@@ -5,9 +5,10 @@
 use serde::Serialize;
 
 use super::channel::ChannelState;
+use super::pressure::Alarm;
 use super::queue::QueueTotals;
 use super::topology::Destination;
-use super::{Connection, Engine};
+use super::{ChannelKey, Connection, Engine};
 
 /// Everything a broker holds at one moment.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
@@ -20,10 +21,12 @@ pub struct Snapshot {
     pub exchanges: Vec<ExchangeSnapshot>,
     /// Bindings; those of the default exchange are not among them.
     pub bindings: Vec<BindingSnapshot>,
-    /// Octets of all messages held, ready or unacknowledged, overhead included.
+    /// Consumers, by connection and channel.
+    pub consumers: Vec<ConsumerSnapshot>,
+    /// Octets that messages take up in memory, overhead included.
     pub held_bytes: usize,
-    /// Whether publishers are blocked because of the bound on `held_bytes`.
-    pub blocked: bool,
+    /// Why publishers are blocked, if they are.
+    pub blocked: Option<&'static str>,
 }
 
 /// A connection that has logged in.
@@ -69,7 +72,7 @@ pub struct QueueSnapshot {
     pub name: String,
     /// The virtual host.
     pub vhost: String,
-    /// Whether it was declared durable (remembered; nothing is stored yet).
+    /// Whether it was declared durable.
     pub durable: bool,
     /// Whether it ends with its last consumer.
     pub auto_delete: bool,
@@ -77,7 +80,7 @@ pub struct QueueSnapshot {
     pub exclusive: bool,
     /// Messages that wait for a consumer.
     pub ready: usize,
-    /// Octets of those, overhead included.
+    /// Octets of those, in memory or on disk, overhead included.
     pub ready_bytes: usize,
     /// Messages delivered and not yet settled.
     pub unacknowledged: usize,
@@ -119,6 +122,31 @@ pub struct BindingSnapshot {
     pub routing_key: String,
 }
 
+/// A consumer of a queue.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct ConsumerSnapshot {
+    /// Its tag, unique in its channel.
+    pub tag: String,
+    /// The queue.
+    pub queue: String,
+    /// The virtual host.
+    pub vhost: String,
+    /// Its connection's number.
+    pub connection: u64,
+    /// Its channel's number in the connection.
+    pub channel: u16,
+    /// The address it connects from.
+    pub peer: String,
+    /// Who logged in.
+    pub user: String,
+    /// Whether deliveries to it need no acknowledgement.
+    pub no_ack: bool,
+    /// How many deliveries may be unsettled; 0 is any number.
+    pub prefetch: u16,
+    /// How many are.
+    pub unacknowledged: usize,
+}
+
 impl Engine {
     /// Everything there is, copied.
     pub(crate) fn snapshot(&self) -> Snapshot {
@@ -128,8 +156,9 @@ impl Engine {
             queues: self.queue_snapshots(),
             exchanges: self.exchange_snapshots(),
             bindings: self.binding_snapshots(),
-            held_bytes: self.held_bytes,
-            blocked: self.alarm,
+            consumers: self.consumer_snapshots(),
+            held_bytes: self.held_bytes(),
+            blocked: self.pressure.alarm.map(Alarm::reason),
         }
     }
 
@@ -161,6 +190,28 @@ impl Engine {
             })
         });
         in_vhosts.collect()
+    }
+
+    fn consumer_snapshots(&self) -> Vec<ConsumerSnapshot> {
+        let consumers = self.consumers.values().filter_map(|consumer| {
+            let ChannelKey { connection, number } = consumer.channel;
+            let client = &self.connections.get(&connection)?.client;
+            Some(ConsumerSnapshot {
+                tag: consumer.tag.to_string(),
+                queue: self.queues.get(&consumer.queue)?.name.to_string(),
+                vhost: client.vhost.clone(),
+                connection: connection.0,
+                channel: number,
+                peer: client.peer.clone(),
+                user: client.user.clone(),
+                no_ack: consumer.no_ack,
+                prefetch: consumer.prefetch,
+                unacknowledged: consumer.outstanding,
+            })
+        });
+        let mut consumers: Vec<_> = consumers.collect();
+        consumers.sort_by_key(|consumer| (consumer.connection, consumer.channel));
+        consumers
     }
 
     fn binding_snapshots(&self) -> Vec<BindingSnapshot> {

@@ -1,10 +1,30 @@
 //! The engine's decisions, one behaviour each, without sockets or tasks.
 
+mod access;
+mod bench;
+mod consumers;
+mod dead_letters;
+mod delivery_count;
+mod disk;
+mod expiry;
+mod extra_keys;
+mod lengths;
+mod on_disk;
+mod priorities;
+mod refusals;
+mod reply_to;
+mod rules_model;
+mod transactions;
+mod turns;
+
 use amq_protocol::protocol::{AMQPClass, basic, channel, confirm, exchange, queue};
-use amq_protocol::types::FieldTable;
+use amq_protocol::types::{AMQPValue, FieldTable};
 
 use super::*;
 use crate::frame::Content;
+use crate::message::{MESSAGE_OVERHEAD_BYTES, Message, Resident};
+pub(crate) use bench::{Properties, headers_of, number, table, text};
+use bench::{confirmed, headers};
 
 /// An engine, and what it did in the last batch.
 pub(super) struct Bench {
@@ -14,23 +34,53 @@ pub(super) struct Bench {
 pub(super) const PUBLISHER: ChannelKey = ChannelKey { connection: ConnectionId(1), number: 1 };
 pub(super) const CONSUMER: ChannelKey = ChannelKey { connection: ConnectionId(2), number: 1 };
 
+/// A transient message with this body.
+pub(super) fn message(body: &[u8]) -> Arc<Message> {
+    Arc::new(Message {
+        exchange: "".into(),
+        routing_key: "q".into(),
+        content: Content::new(&[0, 0], body),
+        published_at: Timestamp(0),
+        expires_at: None,
+        priority: 0,
+        persistent: false,
+        resident: Resident::default(),
+    })
+}
+
 /// A delivery: consumer tag, delivery tag, redelivered, body.
 pub(super) type Delivered = (String, u64, bool, Vec<u8>);
 
 impl Bench {
     /// Two connections with a channel each, and the queue `q`.
     pub(super) fn new(limits: Limits) -> Self {
-        let mut bench = Self { engine: Engine::new(limits, &["/".to_owned()], 1) };
-        for key in [PUBLISHER, CONSUMER] {
-            bench.connect(key);
-        }
+        let mut bench = Self::connected(Engine::new(limits, &["/".to_owned()], 1, false));
         bench.declare("q");
         bench
     }
 
+    /// The same without the queue, and with a store, which the caller plays.
+    pub(super) fn stored(limits: Limits) -> Self {
+        Self::connected(Engine::new(limits, &["/".to_owned()], 1, true))
+    }
+
+    fn connected(engine: Engine) -> Self {
+        let mut bench = Self { engine };
+        for key in [PUBLISHER, CONSUMER] {
+            bench.connect(key);
+        }
+        bench
+    }
+
     pub(super) fn connect(&mut self, key: ChannelKey) {
-        let client =
-            Client { vhost: "/".to_owned(), channel_max: 10, consumer_cancel_notify: true, ..Client::default() };
+        self.connect_as(key, Self::client());
+    }
+
+    fn client() -> Client {
+        Client { vhost: "/".to_owned(), channel_max: 10, consumer_cancel_notify: true, ..Client::default() }
+    }
+
+    fn connect_as(&mut self, key: ChannelKey, client: Client) {
         self.engine.handle(Command::Connect { connection: key.connection, client });
         self.method(key, AMQPClass::Channel(channel::AMQPMethod::Open(channel::Open {})));
     }
@@ -54,22 +104,25 @@ impl Bench {
     }
 
     pub(super) fn publish(&mut self, exchange: &str, key: &str, body: u8) -> Vec<Effect> {
+        self.publish_with(PUBLISHER, exchange, key, &[0, 0], body)
+    }
+
+    /// Publishes a mandatory message with raw properties.
+    pub(super) fn publish_with(
+        &mut self,
+        channel: ChannelKey,
+        exchange: &str,
+        key: &str,
+        properties: &[u8],
+        body: u8,
+    ) -> Vec<Effect> {
         let (exchange, routing_key) = (exchange.into(), key.into());
         let publish = basic::Publish { exchange, routing_key, mandatory: true, immediate: false };
-        self.run(Command::Publish { channel: PUBLISHER, publish, content: Content::new(&[0, 0], &[body]) })
+        self.run(Command::Publish { channel, publish, content: Content::new(properties, &[body]) })
     }
 
     pub(super) fn consume(&mut self, channel: ChannelKey, tag: &str, no_ack: bool) -> Vec<Effect> {
-        let consume = basic::Consume {
-            queue: "q".into(),
-            consumer_tag: tag.into(),
-            no_local: false,
-            no_ack,
-            exclusive: false,
-            nowait: false,
-            arguments: FieldTable::default(),
-        };
-        self.basic(channel, basic::AMQPMethod::Consume(consume))
+        self.basic(channel, basic::AMQPMethod::Consume(consume_from("q", tag, no_ack)))
     }
 
     pub(super) fn qos(&mut self, channel: ChannelKey, prefetch_count: u16, global: bool) -> Vec<Effect> {
@@ -85,7 +138,19 @@ impl Bench {
     }
 }
 
-fn no_flags() -> queue::Declare {
+pub(crate) fn consume_from(queue: &str, tag: &str, no_ack: bool) -> basic::Consume {
+    basic::Consume {
+        queue: queue.into(),
+        consumer_tag: tag.into(),
+        no_local: false,
+        no_ack,
+        exclusive: false,
+        nowait: false,
+        arguments: FieldTable::default(),
+    }
+}
+
+pub(super) fn no_flags() -> queue::Declare {
     queue::Declare {
         queue: "".into(),
         passive: false,
@@ -109,6 +174,33 @@ pub(super) fn deliveries(effects: &[Effect]) -> Vec<Delivered> {
 
 fn bodies(effects: &[Effect]) -> Vec<u8> {
     deliveries(effects).into_iter().map(|(_, _, _, body)| body[0]).collect()
+}
+
+/// The messages that were returned or delivered.
+fn messages(effects: &[Effect]) -> Vec<&Message> {
+    let messages = effects.iter().filter_map(|effect| match effect {
+        Effect::Send { outbound: Outbound::Deliver { message, .. } | Outbound::Return { message, .. }, .. } => {
+            Some(&**message)
+        }
+        _ => None,
+    });
+    messages.collect()
+}
+
+/// The method that is the only effect.
+fn answer(effects: &[Effect]) -> &AMQPClass {
+    match effects {
+        [Effect::Send { outbound: Outbound::Method { method, .. }, .. }] => method,
+        other => panic!("not one method: {other:?}"),
+    }
+}
+
+/// Code and text of the `channel.close` that is the only effect.
+fn refusal(effects: &[Effect]) -> (u16, &str) {
+    match answer(effects) {
+        AMQPClass::Channel(channel::AMQPMethod::Close(close)) => (close.reply_code, close.reply_text.as_str()),
+        other => panic!("not a close: {other:?}"),
+    }
 }
 
 /// The codes of the closes among the effects, of channels and connections.
@@ -250,11 +342,15 @@ fn an_auto_delete_queue_takes_its_auto_delete_exchanges_with_it() {
 fn the_memory_alarm_is_raised_and_taken_back() {
     let mut bench = Bench::new(Limits { held_bytes: 3 * MESSAGE_OVERHEAD_BYTES, ..Limits::default() });
     let alarms = |effects: Vec<Effect>| {
-        let raised = effects.iter().filter_map(|e| if let Effect::MemoryAlarm(on) = e { Some(*on) } else { None });
+        let raised = effects.iter().filter_map(|e| if let Effect::HoldPublishers(on) = e { Some(*on) } else { None });
         raised.collect::<Vec<_>>()
     };
     let raised: Vec<_> = (0..4).flat_map(|body| alarms(bench.publish("", "q", body))).collect();
     assert_eq!(raised, [true]);
-    let taken_back = bench.consume(CONSUMER, "a", true);
-    assert_eq!((bodies(&taken_back).len(), alarms(taken_back)), (4, vec![false]));
+    let delivered = bench.consume(CONSUMER, "a", true);
+    // Deliveries are in memory until they are written, here: dropped.
+    assert_eq!((bodies(&delivered).len(), alarms(delivered)), (4, vec![]));
+    assert!(bench.engine.next_deadline().is_some(), "looks again by itself");
+    assert_eq!(alarms(bench.engine.finish_batch().collect()), [false]);
+    assert_eq!(bench.engine.next_deadline(), None);
 }

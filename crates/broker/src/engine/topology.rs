@@ -44,6 +44,8 @@ pub(super) struct VirtualHost {
     pub(super) queues: HashMap<Arc<str>, QueueId>,
     bindings: BTreeMap<Destination, Vec<Binding>>,
     binding_count: usize,
+    /// Durable exchanges that were deleted, until someone takes note.
+    pub(super) deleted: Vec<Arc<str>>,
 }
 
 impl VirtualHost {
@@ -56,7 +58,7 @@ impl VirtualHost {
             exchanges.insert(exchange.name.clone(), exchange);
         }
         let (queues, bindings) = (HashMap::new(), BTreeMap::new());
-        Self { name: name.into(), exchanges, queues, bindings, binding_count: 0 }
+        Self { name: name.into(), exchanges, queues, bindings, binding_count: 0, deleted: Vec::new() }
     }
 
     /// The exception for something that does not exist here.
@@ -107,7 +109,7 @@ impl VirtualHost {
     /// Adds a binding; `false` when there was the same one already.
     ///
     /// # Errors
-    /// [`Exception::NotFound`] for the source, [`Exception::InvalidArgument`] for `x-match`,
+    /// [`Exception::NotFound`] for the source, [`Exception::InvalidMatch`] for `x-match`,
     /// [`Exception::LimitReached`].
     pub(super) fn bind(&mut self, binding: Binding, to: Destination, limit: usize) -> Result<bool, Exception> {
         let Some(source) = self.exchanges.get_mut(&binding.source) else {
@@ -120,13 +122,8 @@ impl VirtualHost {
         let refusal = if self.binding_count >= limit {
             Some(Exception::LimitReached { what: "binding", max: limit })
         } else {
-            source.bind(&binding.key, &binding.arguments, &to).err().map(|reason| Exception::InvalidArgument {
-                arg: "x-match".into(),
-                kind: "binding",
-                name: (*binding.source).into(),
-                vhost: (*self.name).into(),
-                reason: reason.into(),
-            })
+            let bound = source.bind(&binding.key, &binding.arguments, &to);
+            bound.err().map(|reason| Exception::InvalidMatch(reason.into()))
         };
         if let Some(refusal) = refusal {
             if existing.is_empty() {
@@ -140,10 +137,10 @@ impl VirtualHost {
     }
 
     /// Removes a binding, and the source exchange if it is auto-delete and this was its last one. There being no
-    /// such binding is fine, as in RabbitMQ.
-    pub(super) fn unbind(&mut self, binding: &Binding, from: &Destination) {
-        let Some(existing) = self.bindings.get_mut(from) else { return };
-        let Some(at) = existing.iter().position(|other| other == binding) else { return };
+    /// such binding is fine, as in RabbitMQ; `false` then.
+    pub(super) fn unbind(&mut self, binding: &Binding, from: &Destination) -> bool {
+        let Some(existing) = self.bindings.get_mut(from) else { return false };
+        let Some(at) = existing.iter().position(|other| other == binding) else { return false };
         existing.remove(at);
         if existing.is_empty() {
             self.bindings.remove(from);
@@ -151,6 +148,7 @@ impl VirtualHost {
         let mut orphans = Vec::new();
         self.unlink(binding, from, &mut orphans);
         self.delete_exchanges(orphans);
+        true
     }
 
     /// Removes all bindings to something that is being deleted.
@@ -183,6 +181,9 @@ impl VirtualHost {
         while let Some(name) = names.pop() {
             let Some(exchange) = self.exchanges.remove(&name) else { continue };
             tracing::info!(exchange = &*name, vhost = &*self.name, "exchange deleted");
+            if exchange.durable {
+                self.deleted.push(name.clone());
+            }
             if exchange.binding_count() > 0 {
                 self.bindings.retain(|_, bindings| {
                     bindings.retain(|binding| binding.source != name);
