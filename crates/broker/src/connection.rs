@@ -17,9 +17,9 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
-use crate::engine::{Command, ConnectionId};
+use crate::engine::{Client, Command, ConnectionId};
 use crate::exception::Exception;
-use crate::server::{Input, Outbox, Shared};
+use crate::server::{Input, Newcomer, Outbox, Shared};
 use handshake::{Handshake, Negotiated};
 use reader::{Reader, ReaderEnd};
 use source::FrameSource;
@@ -40,6 +40,13 @@ impl From<SocketAddr> for Peer {
     }
 }
 
+impl Peer {
+    /// The address without the port: connections from one host share it.
+    pub(crate) fn host(&self) -> &str {
+        self.address.rsplit_once(':').map_or(&self.address, |(host, _)| host)
+    }
+}
+
 /// Why a connection ended other than by an orderly close.
 #[derive(Debug, thiserror::Error)]
 enum ConnectionError {
@@ -53,6 +60,10 @@ enum ConnectionError {
     HungUp,
     #[error("the handshake took longer than allowed")]
     HandshakeTimeout,
+    #[error("the client stopped in the middle of the handshake")]
+    SilentInHandshake,
+    #[error("all places are taken, and this one went to a newcomer before the login was over")]
+    Displaced,
     #[error("login failed, and the client could not be told")]
     LoginRefusedSilently,
     #[error("the client closed during the handshake")]
@@ -82,45 +93,65 @@ impl Drop for Registration {
     }
 }
 
-/// Serves one connection to its end; faults are logged.
-pub(crate) async fn serve<R, W>(shared: Arc<Shared>, read: R, mut write: W, peer: Peer, shutdown: CancellationToken)
-where
+/// Serves one connection to its end; faults are logged. `newcomer` is its place, if places are counted.
+pub(crate) async fn serve<R, W>(
+    shared: Arc<Shared>,
+    read: R,
+    mut write: W,
+    peer: Peer,
+    newcomer: Option<Newcomer>,
+    shutdown: CancellationToken,
+) where
     R: AsyncRead + Unpin + Send,
     W: AsyncWrite + Unpin + Send + 'static,
 {
-    let mut source = FrameSource::new(read, shared.options.limits.frame_max);
-    let handshake = Handshake { options: &shared.options, peer: &peer, source: &mut source, sink: &mut write };
+    let mut source = FrameSource::new(read, shared.options.limits.frame_max, Arc::clone(&shared.traffic));
+    let handshake = Handshake { shared: &shared, peer: &peer, source: &mut source, sink: &mut write };
+    let displaced = newcomer.as_ref().map_or_else(CancellationToken::new, |newcomer| newcomer.displaced().clone());
     let negotiated = tokio::select! {
         biased;
         () = shutdown.cancelled() => Err(ConnectionError::Shutdown),
+        () = displaced.cancelled() => Err(ConnectionError::Displaced),
         negotiated = handshake.run() => negotiated,
     };
-    match negotiated {
-        Ok(negotiated) => {
-            let Negotiated { client, .. } = &negotiated;
-            let (name, user, vhost) = (client.name.clone(), &client.user, &client.vhost);
-            tracing::info!(peer = peer.address, name, user, vhost, "connected");
-            let end = exchange(shared, source, write, negotiated).await;
-            tracing::info!(
-                peer = peer.address,
-                name,
-                reason = end.as_ref().err().map(tracing::field::display),
-                "disconnected"
-            );
+    let settled = match newcomer.map(Newcomer::settle) {
+        Some(None) => Err(ConnectionError::Displaced),
+        settled => Ok(settled),
+    };
+    match settled.and_then(|place| Ok((place, negotiated?))) {
+        Ok((_place, negotiated)) => {
+            shared.traffic.opened.add(1);
+            let Client { name, user, vhost, .. } = negotiated.client.clone();
+            if shared.log_budget.allows(peer.host()) {
+                tracing::info!(peer = peer.address, name, user, vhost, "connected");
+            }
+            let end = exchange(Arc::clone(&shared), source, write, negotiated).await;
+            if shared.log_budget.allows(peer.host()) {
+                let reason = match end {
+                    Ok(Some(reason)) => format!("closed by the client: {reason}"),
+                    Ok(None) => "closed by the broker".to_owned(),
+                    Err(error) => error.to_string(),
+                };
+                tracing::info!(peer = peer.address, name, user, vhost, reason, "disconnected");
+            }
         }
         // Port checks and load balancers connect and say nothing.
         Err(ConnectionError::HungUp) => tracing::debug!(peer = peer.address, "hung up in the handshake"),
-        Err(error) => tracing::info!(peer = peer.address, reason = %error, "connection refused"),
+        Err(error) if shared.log_budget.allows(peer.host()) => {
+            // As a text, which is quoted and escaped: clients choose parts of it.
+            tracing::info!(peer = peer.address, reason = error.to_string(), "connection refused");
+        }
+        Err(_) => {}
     }
 }
 
-/// After the handshake: reads and writes until the end.
+/// After the handshake: reads and writes until the end. An orderly end has the client's reason, if it was its wish.
 async fn exchange<R, W>(
     shared: Arc<Shared>,
     source: FrameSource<R>,
     write: W,
     negotiated: Negotiated,
-) -> Result<(), ConnectionError>
+) -> Result<Option<String>, ConnectionError>
 where
     R: AsyncRead + Unpin + Send,
     W: AsyncWrite + Unpin + Send + 'static,
@@ -129,6 +160,7 @@ where
     let (outbox, inbox, gauge) = Outbox::new();
     let input = Input::Connect { connection, client: negotiated.client, outbox };
     shared.engine.send(input).await.map_err(|_| ConnectionError::Shutdown)?;
+    let _place = negotiated.place;
     let registration = Registration { shared: Arc::clone(&shared), connection };
     let limits = &shared.options.limits;
     let (frame_max, heartbeat) = (negotiated.frame_max, negotiated.heartbeat);
@@ -136,9 +168,12 @@ where
         sink: write,
         inbox,
         engine: shared.engine.clone(),
+        traffic: Arc::clone(&shared.traffic),
+        encoded: 0,
         connection,
         frame_max,
         heartbeat,
+        stall: limits.stall,
         // Fine enough for the engine to resume at half of the bound even if the last part is never reported.
         report_bytes: limits.delivery_bytes / 4,
     };
@@ -150,18 +185,22 @@ where
     let (end, sink) = tokio::select! {
         end = &mut running => (end, None),
         written = &mut writer => match written {
-            Ok(Ok(sink)) => (tokio::time::timeout(limits.close, running).await.unwrap_or(ReaderEnd::Closing), Some(sink)),
+            Ok(Ok(sink)) => {
+                let end = tokio::time::timeout(limits.close, running).await;
+                (end.unwrap_or(ReaderEnd::Closing(None)), Some(sink))
+            }
             Ok(Err(error)) => (ReaderEnd::Gone(error.into()), None),
             Err(_) => (ReaderEnd::Gone(ConnectionError::Shutdown), None),
         },
     };
     let outcome = match end {
         ReaderEnd::Gone(error) => Err(error),
-        ReaderEnd::Closing if sink.is_some() => Ok(()),
-        ReaderEnd::Closing => {
-            // What the engine has sent is still to be written; a client that takes nothing cannot hold this up.
-            drop(tokio::time::timeout(limits.close, &mut writer).await);
-            Ok(())
+        ReaderEnd::Closing(reason) => {
+            if sink.is_none() {
+                // What the engine has sent is still to be written; a client that takes nothing cannot hold this up.
+                drop(tokio::time::timeout(limits.close, &mut writer).await);
+            }
+            Ok(reason)
         }
     };
     drop(registration);

@@ -17,6 +17,10 @@ pub(crate) enum Exception {
     InternalExchange { name: String, vhost: String },
     #[error("ACCESS_REFUSED - queue '{name}' in vhost '{vhost}' in exclusive use")]
     ExclusiveUse { name: String, vhost: String },
+    #[error("ACCESS_REFUSED - {access} access to {kind} '{name}' in vhost '{vhost}' refused for user '{user}'")]
+    NoPermission { access: &'static str, kind: &'static str, name: Box<str>, vhost: Box<str>, user: Box<str> },
+    #[error("ACCESS_REFUSED - deletion of system exchange '{name}' in vhost '{vhost}' not allowed")]
+    SystemExchange { name: String, vhost: String },
     #[error("NOT_FOUND - no {kind} '{name}' in vhost '{vhost}'")]
     NotFound { kind: &'static str, name: String, vhost: String },
     #[error("NOT_FOUND - no previously declared queue")]
@@ -49,6 +53,26 @@ pub(crate) enum Exception {
     UnknownExchangeType(String),
     #[error("PRECONDITION_FAILED - invalid arg '{arg}' for {kind} '{name}' in vhost '{vhost}': {reason}")]
     InvalidArgument { arg: Box<str>, kind: &'static str, name: Box<str>, vhost: Box<str>, reason: Box<str> },
+    #[error("PRECONDITION_FAILED - {0}")]
+    InvalidMatch(Box<str>),
+    #[error("PRECONDITION_FAILED - invalid message: {0}")]
+    InvalidMessage(String),
+    #[error("PRECONDITION_FAILED - user_id property set to '{claimed}' but authenticated user was '{actual}'")]
+    WrongUserId { claimed: String, actual: String },
+    #[error("PRECONDITION_FAILED - {0}")]
+    Precondition(&'static str),
+    #[error(
+        "PRECONDITION_FAILED - invalid arg '{arg}' for queue '{name}' in vhost '{vhost}' of queue type {queue_type}"
+    )]
+    ArgumentOfOtherType { arg: &'static str, name: Box<str>, vhost: Box<str>, queue_type: &'static str },
+    #[error("PRECONDITION_FAILED - invalid type '{found}' for arg '{arg}' in {kind} '{name}' in vhost '{vhost}'")]
+    WrongArgumentType { found: &'static str, arg: &'static str, kind: &'static str, name: Box<str>, vhost: Box<str> },
+    #[error("PRECONDITION_FAILED - Cannot declare a server-named queue for type {0}")]
+    ServerNamedOfType(&'static str),
+    #[error("PRECONDITION_FAILED - invalid property '{property}' for queue '{name}' in vhost '{vhost}'")]
+    InvalidProperty { property: &'static str, name: Box<str>, vhost: Box<str> },
+    #[error("PRECONDITION_FAILED - invalid expiration '{value}': {reason}")]
+    InvalidExpiration { value: Box<str>, reason: Box<str> },
     #[error("PRECONDITION_FAILED - message size {size} is larger than configured max size {max}")]
     MessageTooLarge { size: u64, max: u64 },
     #[error("PRECONDITION_FAILED - {what} limit of {max} is reached")]
@@ -71,6 +95,8 @@ pub(crate) enum Exception {
     BadContentHeader,
     #[error("FRAME_ERROR - {0}")]
     BadTable(TableError),
+    #[error("FRAME_ERROR - Malformed UTF-8 in shortstr")]
+    NotUtf8,
     #[error("FRAME_ERROR - cannot decode the arguments of method {class_id}.{method_id}")]
     BadArguments { class_id: u16, method_id: u16 },
     #[error("COMMAND_INVALID - {0}")]
@@ -84,6 +110,10 @@ pub(crate) enum Exception {
     // 530 and 540: hard.
     #[error("NOT_ALLOWED - vhost {0} not found")]
     NoVhost(String),
+    #[error("NOT_ALLOWED - access to vhost '{vhost}' refused for user '{user}'")]
+    VhostRefused { vhost: String, user: String },
+    #[error("NOT_ALLOWED - connection refused for user '{user}': user connection limit ({limit}) is reached")]
+    TooManyConnections { user: String, limit: usize },
     #[error("NOT_ALLOWED - negotiated {what} = {asked} is {relation} than the {bound} allowed value ({limit})")]
     BadTune { what: &'static str, asked: u32, relation: &'static str, bound: &'static str, limit: u32 },
     #[error("NOT_ALLOWED - number of channels opened ({0}) has reached the negotiated channel_max ({0})")]
@@ -109,6 +139,8 @@ impl Exception {
             | Self::DefaultExchange
             | Self::InternalExchange { .. }
             | Self::ExclusiveUse { .. }
+            | Self::NoPermission { .. }
+            | Self::SystemExchange { .. }
             | Self::LoginRefused(_) => 403,
             Self::NotFound { .. } | Self::NoPreviousQueue => 404,
             Self::Locked { .. } => 405,
@@ -118,6 +150,15 @@ impl Exception {
             | Self::NotEmpty { .. }
             | Self::UnknownExchangeType(_)
             | Self::InvalidArgument { .. }
+            | Self::InvalidMatch(_)
+            | Self::InvalidMessage(_)
+            | Self::WrongUserId { .. }
+            | Self::Precondition(_)
+            | Self::ArgumentOfOtherType { .. }
+            | Self::WrongArgumentType { .. }
+            | Self::ServerNamedOfType(_)
+            | Self::InvalidProperty { .. }
+            | Self::InvalidExpiration { .. }
             | Self::MessageTooLarge { .. }
             | Self::LimitReached { .. } => 406,
             Self::UnknownFrameType(_)
@@ -125,12 +166,15 @@ impl Exception {
             | Self::BadFrameEnd
             | Self::BadContentHeader
             | Self::BadTable(_)
+            | Self::NotUtf8
             | Self::BadArguments { .. } => 501,
             Self::CommandInvalid(_) => 503,
             Self::ChannelError(_) => 504,
             Self::UnexpectedFrame(_) => 505,
             Self::ResourceError(_) => 506,
             Self::NoVhost(_)
+            | Self::VhostRefused { .. }
+            | Self::TooManyConnections { .. }
             | Self::BadTune { .. }
             | Self::TooManyChannels(_)
             | Self::TooManyConsumers(_)

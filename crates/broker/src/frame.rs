@@ -8,12 +8,13 @@ mod content;
 mod encode;
 mod method;
 mod table;
+pub(crate) mod table_edit;
 
-pub(crate) use content::{Assembled, Content, ContentAssembler, peek_headers};
+pub(crate) use content::{Assembled, Content, ContentAssembler, PropertyView, peek_headers};
 pub(crate) use encode::{ContentMethod, encode_method};
 pub(crate) use encode::{encode_body, encode_confirm, encode_content_header, encode_content_method, encode_heartbeat};
 pub(crate) use method::{decode_method, method_ids};
-pub(crate) use table::{TableError, scan_table};
+pub(crate) use table::{TableError, scan_table, type_name};
 
 use bytes::{Buf, Bytes, BytesMut};
 
@@ -117,6 +118,7 @@ impl FrameReader {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::fuzzing::cut as feed;
     use proptest::prelude::*;
 
     fn frame_bytes(kind: u8, channel: u16, payload: &[u8]) -> Vec<u8> {
@@ -126,25 +128,6 @@ mod tests {
         bytes.extend_from_slice(payload);
         bytes.push(FRAME_END);
         bytes
-    }
-
-    /// Feeds `bytes` in pieces of the given sizes (repeating) and returns all frames and how it ended.
-    fn feed(bytes: &[u8], pieces: &[usize]) -> (Vec<Frame>, Option<String>) {
-        let mut reader = FrameReader::new(4096);
-        let (mut frames, mut at, mut turn) = (Vec::new(), 0, 0);
-        while at < bytes.len() {
-            let end = (at + pieces[turn % pieces.len()]).min(bytes.len());
-            reader.buffer().extend_from_slice(&bytes[at..end]);
-            (at, turn) = (end, turn + 1);
-            loop {
-                match reader.next_frame() {
-                    Ok(Some(frame)) => frames.push(frame),
-                    Ok(None) => break,
-                    Err(error) => return (frames, Some(error.to_string())),
-                }
-            }
-        }
-        (frames, None)
     }
 
     #[test]

@@ -2,8 +2,14 @@
 //!
 //! Holds values only. Does not know where they were read from (the binary's configuration) or who enforces them.
 
-use std::fmt;
+mod user;
+
+use std::path::PathBuf;
 use std::time::Duration;
+
+pub use user::User;
+
+use crate::store::StoreOptions;
 
 /// How a [`Broker`](crate::Broker) behaves. The default is a broker for one machine: user `guest`, vhost `/`.
 #[derive(Clone, Debug)]
@@ -24,6 +30,11 @@ pub struct Options {
     pub allow_remote_default_user: bool,
     /// The virtual hosts, each a namespace of its own for queues and exchanges. Default: `/` alone.
     pub vhosts: Vec<String>,
+    /// The directory for what is to survive a restart and what does not fit into memory; one broker at a time. `None`
+    /// keeps everything in memory. Default `None`.
+    pub data: Option<PathBuf>,
+    /// How much of the disk that may take.
+    pub store: StoreOptions,
 }
 
 impl Default for Options {
@@ -36,48 +47,10 @@ impl Default for Options {
             users: vec![User::default_user()],
             allow_remote_default_user: false,
             vhosts: vec!["/".to_owned()],
+            data: None,
+            store: StoreOptions::default(),
         }
     }
-}
-
-/// Someone who may log in.
-#[derive(Clone, PartialEq, Eq)]
-pub struct User {
-    name: String,
-    password: String,
-}
-
-impl User {
-    /// A user with a password.
-    pub fn new(name: impl Into<String>, password: impl Into<String>) -> Self {
-        Self { name: name.into(), password: password.into() }
-    }
-
-    /// `guest`/`guest`, which every client tries first.
-    pub fn default_user() -> Self {
-        Self::new("guest", "guest")
-    }
-
-    /// The name, which also appears in logs.
-    pub fn name(&self) -> &str {
-        &self.name
-    }
-
-    /// Whether name and password are these; takes the same time wherever they differ.
-    pub(crate) fn matches(&self, name: &[u8], password: &[u8]) -> bool {
-        same_bytes(self.name.as_bytes(), name) & same_bytes(self.password.as_bytes(), password)
-    }
-}
-
-impl fmt::Debug for User {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("User").field("name", &self.name).finish_non_exhaustive()
-    }
-}
-
-fn same_bytes(left: &[u8], right: &[u8]) -> bool {
-    let differences = left.iter().zip(right).fold(0, |seen, (a, b)| seen | (a ^ b));
-    (left.len() == right.len()) & (differences == 0)
 }
 
 /// Every bound of the broker. A peer that breaks one gets the AMQP error named here; nothing grows without one.
@@ -86,6 +59,8 @@ pub struct Limits {
     /// Open connections, those still in the handshake included. Default 4,096: below the usual 8,192 or more file
     /// descriptors of a service. Further ones are closed at once.
     pub connections: usize,
+    /// Open connections of one user. Default 4,096: all there are. Broken: 530.
+    pub connections_per_user: usize,
     /// Channels per connection offered in `connection.tune`. Default 2,047, RabbitMQ's. Broken: 530.
     pub channel_max: u16,
     /// Octets of a frame offered in `connection.tune`, header and end octet included; at least 4,096. Default
@@ -93,17 +68,37 @@ pub struct Limits {
     pub frame_max: u32,
     /// From the first byte to `connection.open-ok`. Default 10 s, RabbitMQ's. Broken: the socket is closed.
     pub handshake: Duration,
+    /// Longest pause between two pieces of what a client sends before it is open. Default 5 s: whoever connects and
+    /// says nothing gives the place back sooner than a slow handshake would. Broken: the socket is closed.
+    pub login_idle: Duration,
+    /// How long a client may take nothing of what is written to it. Default 2 min: a consumer that pauses for longer
+    /// would rather miss its heartbeats. Broken: the socket is closed, and what was delivered goes back.
+    pub stall: Duration,
     /// How long a peer may take to answer `connection.close`, and a shutdown to drain. Default 500 ms.
     pub close: Duration,
     /// Octets of one message's body. Default 16 MiB, RabbitMQ 4's. Broken: 406.
     pub message_bytes: u64,
+    /// Octets of one message's properties, its headers among them, as they are encoded. Default 128 KiB: what fits
+    /// into a frame of RabbitMQ's size. Broken: 506.
+    pub properties_bytes: usize,
     /// Octets of contents that have begun to arrive and are not whole, per connection, over all its channels. Default
     /// 64 MiB: four of the largest messages side by side. Broken: 506.
     pub incomplete_bytes: usize,
-    /// Octets of all messages held, ready or unacknowledged, counted in each queue that holds them, with
-    /// [`MESSAGE_OVERHEAD_BYTES`](crate::MESSAGE_OVERHEAD_BYTES) for each. Above it, connections that publish are
-    /// told `connection.blocked` and no longer read from, until it has fallen to nine tenths. Default 1 GiB.
+    /// The same over all connections, looked at after each read of a connection that has one. Default 256 MiB: many
+    /// connections at once must not hold what one may. Broken by whoever reaches it: 506.
+    pub incomplete_total_bytes: usize,
+    /// Octets that messages take up in memory, with [`MESSAGE_OVERHEAD_BYTES`](crate::MESSAGE_OVERHEAD_BYTES) for
+    /// each, and 64 octets for each place in a queue, whether the message there is in memory or on disk. Above it,
+    /// connections that publish are told `connection.blocked` and no longer read from, until it has fallen to nine
+    /// tenths. Default 1 GiB.
     pub held_bytes: usize,
+    /// Octets of messages in memory above which those that wait further back in a queue are kept on disk only. Has no
+    /// effect without a store. Default 16 MiB: what a consumer that keeps up never reaches, and the whole broker stays
+    /// under 50 MiB.
+    pub resident_bytes: usize,
+    /// Messages at the head of each queue that stay in memory even so, and that are read back at once. Default 64: the
+    /// disk is asked rarely, and thousands of queues can afford it.
+    pub resident_head: usize,
     /// Octets of deliveries on their way to one connection. Above it, its consumers get nothing more until half
     /// of it is written. Default 1 MiB: several socket buffers, so that a fast reader never waits for the broker.
     pub delivery_bytes: usize,
@@ -124,13 +119,20 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             connections: 4_096,
+            connections_per_user: 4_096,
             channel_max: 2_047,
             frame_max: 131_072,
             handshake: Duration::from_secs(10),
+            login_idle: Duration::from_secs(5),
+            stall: Duration::from_secs(120),
             close: Duration::from_millis(500),
             message_bytes: 16 << 20,
+            properties_bytes: 128 << 10,
             incomplete_bytes: 64 << 20,
+            incomplete_total_bytes: 256 << 20,
             held_bytes: 1 << 30,
+            resident_bytes: 16 << 20,
+            resident_head: 64,
             delivery_bytes: 1 << 20,
             reply_bytes: 4 << 20,
             queues: 65_536,
@@ -138,24 +140,5 @@ impl Default for Limits {
             bindings: 262_144,
             consumers: 4_096,
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn debug_prints_no_password() {
-        let options = Options { users: vec![User::new("ada", "s3cret")], ..Options::default() };
-        let text = format!("{options:?}");
-        assert!(text.contains("ada") && !text.contains("s3cret"));
-    }
-
-    #[test]
-    fn credentials_match_as_a_whole() {
-        let user = User::new("ada", "s3cret");
-        assert!(user.matches(b"ada", b"s3cret"));
-        assert!(!user.matches(b"ada", b"s3cre") && !user.matches(b"adb", b"s3cret") && !user.matches(b"", b""));
     }
 }

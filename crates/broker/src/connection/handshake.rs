@@ -2,6 +2,7 @@
 //!
 //! Nothing of it reaches the engine: a client that does not get through leaves no trace there.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use amq_protocol::protocol::AMQPClass;
@@ -15,16 +16,19 @@ use super::{ConnectionError, Peer, sasl};
 use crate::engine::Client;
 use crate::exception::Exception;
 use crate::frame::{FRAME_MIN_BYTES, FrameKind, PROTOCOL_HEADER, decode_method, encode_method, method_ids};
-use crate::options::Options;
+use crate::options::User;
+use crate::server::{Shared, UserPlace};
 
 /// How long a client that cannot be told why waits after a failed login, to slow down guessing. RabbitMQ's value.
 const LOGIN_FAILURE_DELAY: Duration = Duration::from_secs(1);
 /// What works here, by the names of RabbitMQ's capabilities.
-const CAPABILITIES: [&str; 7] = [
+const CAPABILITIES: [&str; 9] = [
     "authentication_failure_close",
     "basic.nack",
     "connection.blocked",
     "consumer_cancel_notify",
+    "consumer_priorities",
+    "direct_reply_to",
     "exchange_exchange_bindings",
     "per_consumer_qos",
     "publisher_confirms",
@@ -39,21 +43,22 @@ pub(super) struct Negotiated {
     pub(super) frame_max: u32,
     /// `None` when the client wants no heartbeats.
     pub(super) heartbeat: Option<Duration>,
+    pub(super) place: UserPlace,
 }
 
 /// A handshake under way.
 pub(super) struct Handshake<'a, R, W> {
-    pub(super) options: &'a Options,
+    pub(super) shared: &'a Arc<Shared>,
     pub(super) peer: &'a Peer,
     pub(super) source: &'a mut FrameSource<R>,
     pub(super) sink: &'a mut W,
 }
 
-impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Handshake<'_, R, W> {
+impl<'a, R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Handshake<'a, R, W> {
     /// Carries the handshake out within its time bound. A client that breaks the rules is told with
     /// `connection.close`, where the protocol allows for it.
     pub(super) async fn run(mut self) -> Result<Negotiated, ConnectionError> {
-        let limits = &self.options.limits;
+        let limits = &self.shared.options.limits;
         let mut last_method = (0, 0);
         let negotiated = tokio::time::timeout(limits.handshake, self.negotiate(&mut last_method)).await;
         let error = match negotiated {
@@ -77,7 +82,7 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Handshake<'_, R, W> {
     }
 
     async fn negotiate(&mut self, last_method: &mut (u16, u16)) -> Result<Negotiated, ConnectionError> {
-        let header = self.source.protocol_header().await?;
+        let header = self.source.protocol_header(self.shared.options.limits.login_idle).await?;
         if header != PROTOCOL_HEADER {
             return Err(ConnectionError::WrongProtocol(header));
         }
@@ -85,7 +90,7 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Handshake<'_, R, W> {
         let Method::StartOk(start_ok) = self.expect(last_method).await? else {
             return Err(Exception::CommandInvalid("expected connection.start-ok").into());
         };
-        let mut client = self.login(&start_ok).await?;
+        let (user, mut client) = self.login(&start_ok).await?;
         let tune = self.tune();
         self.send(Method::Tune(tune.clone())).await?;
         let Method::TuneOk(tune_ok) = self.expect(last_method).await? else {
@@ -98,12 +103,25 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Handshake<'_, R, W> {
             return Err(Exception::CommandInvalid("expected connection.open").into());
         };
         client.vhost = open.virtual_host.to_string();
-        if !self.options.vhosts.contains(&client.vhost) {
-            return Err(Exception::NoVhost(client.vhost).into());
-        }
+        let place = self.admit(user, &mut client)?;
         self.send(Method::OpenOk(OpenOk {})).await?;
         let heartbeat = (tune_ok.heartbeat > 0).then(|| Duration::from_secs(tune_ok.heartbeat.into()));
-        Ok(Negotiated { client, frame_max: tune_ok.frame_max, heartbeat })
+        Ok(Negotiated { client, frame_max: tune_ok.frame_max, heartbeat, place })
+    }
+
+    /// What the user may do in the virtual host, and one of the user's places.
+    fn admit(&self, user: &User, client: &mut Client) -> Result<UserPlace, Exception> {
+        if !self.shared.options.vhosts.contains(&client.vhost) {
+            return Err(Exception::NoVhost(client.vhost.clone()));
+        }
+        let (vhost, user_name) = (&client.vhost, user.name());
+        let Some(permissions) = user.permissions(vhost) else {
+            return Err(Exception::VhostRefused { vhost: vhost.clone(), user: user_name.to_owned() });
+        };
+        client.permissions = permissions;
+        let limit = self.shared.options.limits.connections_per_user;
+        let place = self.shared.places.enter_as(user_name, limit);
+        place.ok_or_else(|| Exception::TooManyConnections { user: user_name.to_owned(), limit })
     }
 
     fn start(&self) -> Start {
@@ -114,10 +132,10 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Handshake<'_, R, W> {
         let mut server_properties = FieldTable::default();
         server_properties.insert("capabilities".into(), AMQPValue::FieldTable(capabilities));
         for (key, value) in [
-            ("product", self.options.product.as_str()),
+            ("product", self.shared.options.product.as_str()),
             ("version", env!("CARGO_PKG_VERSION")),
             ("platform", "Rust"),
-            ("cluster_name", self.options.name.as_str()),
+            ("cluster_name", self.shared.options.name.as_str()),
         ] {
             server_properties.insert(key.into(), AMQPValue::LongString(value.into()));
         }
@@ -127,40 +145,48 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Handshake<'_, R, W> {
 
     fn tune(&self) -> Tune {
         Tune {
-            channel_max: self.options.limits.channel_max,
-            frame_max: self.options.limits.frame_max.max(FRAME_MIN_BYTES),
-            heartbeat: u16::try_from(self.options.heartbeat.as_secs()).unwrap_or(u16::MAX),
+            channel_max: self.shared.options.limits.channel_max,
+            frame_max: self.shared.options.limits.frame_max.max(FRAME_MIN_BYTES),
+            heartbeat: u16::try_from(self.shared.options.heartbeat.as_secs()).unwrap_or(u16::MAX),
         }
     }
 
-    async fn login(&mut self, start_ok: &StartOk) -> Result<Client, ConnectionError> {
+    async fn login(&mut self, start_ok: &StartOk) -> Result<(&'a User, Client), ConnectionError> {
         let mechanism = start_ok.mechanism.as_str();
         if !sasl::is_offered(mechanism) {
             return Err(Exception::CommandInvalid("client selected an unknown authentication mechanism").into());
         }
         let properties = &start_ok.client_properties;
-        let user = sasl::authenticate(self.options, self.peer, mechanism, start_ok.response.as_bytes());
-        let Some(user) = user else {
-            if has_capability(properties, "authentication_failure_close") {
-                return Err(Exception::LoginRefused(mechanism.to_owned()).into());
+        let shared = self.shared;
+        let user = match sasl::authenticate(&shared.options, self.peer, mechanism, start_ok.response.as_bytes()) {
+            Ok(user) => user,
+            Err(fault) => {
+                shared.traffic.logins_refused.add(1);
+                if shared.log_budget.allows(self.peer.host()) {
+                    tracing::warn!(peer = self.peer.address, reason = fault.to_string(), "login refused");
+                }
+                if has_capability(properties, "authentication_failure_close") {
+                    return Err(Exception::LoginRefused(mechanism.to_owned()).into());
+                }
+                tokio::time::sleep(LOGIN_FAILURE_DELAY).await;
+                return Err(ConnectionError::LoginRefusedSilently);
             }
-            tokio::time::sleep(LOGIN_FAILURE_DELAY).await;
-            return Err(ConnectionError::LoginRefusedSilently);
         };
-        Ok(Client {
+        let client = Client {
             peer: self.peer.address.clone(),
             name: client_name(properties),
-            user,
+            user: user.name().to_owned(),
             consumer_cancel_notify: has_capability(properties, "consumer_cancel_notify"),
             blocked_notify: has_capability(properties, "connection.blocked"),
             ..Client::default()
-        })
+        };
+        Ok((user, client))
     }
 
     /// The next method, which must be one of the connection class.
     async fn expect(&mut self, last_method: &mut (u16, u16)) -> Result<Method, ConnectionError> {
         loop {
-            let frame = self.source.next().await?;
+            let frame = self.source.next(self.shared.options.limits.login_idle).await?;
             match frame.kind {
                 FrameKind::Heartbeat => continue,
                 FrameKind::Method if frame.channel == 0 => {}

@@ -18,7 +18,7 @@ use super::source::FrameSource;
 use crate::engine::{ChannelKey, Command, ConnectionId};
 use crate::exception::Exception;
 use crate::frame::{Assembled, ContentAssembler, Frame, FrameKind, decode_method, method_ids};
-use crate::server::{Input, OutboxGauge, Shared};
+use crate::server::{Input, OutboxGauge, Share, Shared};
 
 /// Commands sent to the engine at once, so that one connection's read cannot hold up the others for long.
 const COMMANDS_PER_BATCH: usize = 256;
@@ -30,8 +30,9 @@ const SILENT_HALF_INTERVALS: u32 = 5;
 pub(super) enum ReaderEnd {
     /// The transport or the client is gone: nothing can be said any more.
     Gone(ConnectionError),
-    /// The connection is being closed in order, and what is left to write should be written.
-    Closing,
+    /// The connection is being closed in order, and what is left to write should be written. With what the client
+    /// gave as its reason, if it was the client's wish.
+    Closing(Option<String>),
 }
 
 /// What a frame means for the connection.
@@ -54,8 +55,12 @@ pub(super) struct Reader<R> {
     contents: HashMap<u16, ContentAssembler>,
     /// Octets held by `contents`.
     incomplete_bytes: usize,
+    /// How much of them is counted in what all connections hold.
+    incomplete_share: Share,
     publishes: bool,
     commands: Vec<Command>,
+    /// The code and the text with which the client closed.
+    close_reason: Option<String>,
 }
 
 impl<R: AsyncRead + Unpin> Reader<R> {
@@ -71,7 +76,7 @@ impl<R: AsyncRead + Unpin> Reader<R> {
             ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
             ticks
         });
-        let alarm = shared.alarm.clone();
+        let (alarm, incomplete_share) = (shared.alarm.clone(), shared.incomplete.share());
         Self {
             shared,
             source,
@@ -82,8 +87,10 @@ impl<R: AsyncRead + Unpin> Reader<R> {
             silent: 0,
             contents: HashMap::new(),
             incomplete_bytes: 0,
+            incomplete_share,
             publishes: false,
             commands: Vec::new(),
+            close_reason: None,
         }
     }
 
@@ -100,7 +107,7 @@ impl<R: AsyncRead + Unpin> Reader<R> {
             // `connection.close` is waited for, or the client hanging up.
             Ok(()) => {
                 drop(tokio::time::timeout(self.shared.options.limits.close, self.await_close_ok()).await);
-                ReaderEnd::Closing
+                ReaderEnd::Closing(self.close_reason)
             }
             Err(error) => ReaderEnd::Gone(error),
         }
@@ -175,7 +182,9 @@ impl<R: AsyncRead + Unpin> Reader<R> {
     async fn take_frames(&mut self) -> Result<Next, (Exception, u16, (u16, u16))> {
         loop {
             let frame = self.source.next_ready().map_err(|exception| (exception, 0, (0, 0)))?;
-            let Some(frame) = frame else { return Ok(Next::Continue) };
+            let Some(frame) = frame else {
+                return self.account().map(|()| Next::Continue).map_err(|exception| (exception, 0, (0, 0)));
+            };
             let channel = frame.channel;
             let ids = if frame.kind == FrameKind::Method { method_ids(&frame.payload) } else { (0, 0) };
             if let Next::Close = self.take_frame(frame).map_err(|exception| (exception, channel, ids))? {
@@ -199,7 +208,7 @@ impl<R: AsyncRead + Unpin> Reader<R> {
         let channel = ChannelKey { connection: self.connection, number: frame.channel };
         match decode_method(&frame.payload)? {
             AMQPClass::Connection(Connection::Close(close)) if frame.channel == 0 => {
-                tracing::debug!(code = close.reply_code, text = %close.reply_text, "connection closed by the client");
+                self.close_reason = Some(format!("{} {}", close.reply_code, close.reply_text));
                 return Ok(Next::Close);
             }
             AMQPClass::Channel(method) => {
@@ -215,7 +224,7 @@ impl<R: AsyncRead + Unpin> Reader<R> {
             }
             AMQPClass::Basic(Basic::Publish(publish)) if frame.channel != 0 => {
                 self.publishes = true;
-                self.contents.insert(frame.channel, ContentAssembler::Publish(publish));
+                self.keep(frame.channel, ContentAssembler::Publish(publish))?;
             }
             method => self.commands.push(Command::Method { channel, method: Box::new(method) }),
         }
@@ -228,6 +237,9 @@ impl<R: AsyncRead + Unpin> Reader<R> {
         };
         self.incomplete_bytes -= assembler.held_bytes();
         let limits = &self.shared.options.limits;
+        if frame.kind == FrameKind::Header && frame.payload.len() > limits.properties_bytes {
+            return Err(Exception::ResourceError("the message's properties are larger than allowed"));
+        }
         let assembled = match frame.kind {
             FrameKind::Header => assembler.header(&frame.payload, limits.message_bytes)?,
             _ => assembler.body(&frame.payload)?,
@@ -238,18 +250,36 @@ impl<R: AsyncRead + Unpin> Reader<R> {
                 self.commands.push(Command::Publish { channel, publish, content });
                 return Ok(());
             }
-            Assembled::Discarded => return Ok(()),
+            Assembled::Discarded(untold) => {
+                self.commands.extend(untold.map(|exception| fault(channel, exception)));
+                return Ok(());
+            }
             Assembled::Pending(pending) => pending,
             Assembled::Refused(pending, exception) => {
-                self.commands.push(Command::Fault { channel, exception, class_id: 60, method_id: 40 });
+                self.commands.push(fault(channel, exception));
                 pending
             }
         };
+        self.keep(frame.channel, pending)
+    }
+
+    /// Keeps a content whose rest is still to come. The channel it is on may turn out never to have been opened.
+    fn keep(&mut self, channel: u16, pending: ContentAssembler) -> Result<(), Exception> {
         self.incomplete_bytes += pending.held_bytes();
-        if self.incomplete_bytes > limits.incomplete_bytes {
+        self.contents.insert(channel, pending);
+        if self.incomplete_bytes > self.shared.options.limits.incomplete_bytes {
             return Err(Exception::ResourceError("too many incomplete messages on this connection"));
         }
-        self.contents.insert(frame.channel, pending);
+        Ok(())
+    }
+
+    /// Counts the incomplete contents of this connection among those of all.
+    fn account(&mut self) -> Result<(), Exception> {
+        let limit = self.shared.options.limits.incomplete_total_bytes;
+        let grown = self.incomplete_bytes > self.incomplete_share.get();
+        if self.incomplete_share.set(self.incomplete_bytes) > limit && grown {
+            return Err(Exception::ResourceError("too many incomplete messages on all connections"));
+        }
         Ok(())
     }
 
@@ -275,4 +305,9 @@ impl<R: AsyncRead + Unpin> Reader<R> {
             }
         }
     }
+}
+
+/// A content was refused, and with it the `basic.publish` it belongs to.
+fn fault(channel: ChannelKey, exception: Exception) -> Command {
+    Command::Fault { channel, exception, class_id: 60, method_id: 40 }
 }

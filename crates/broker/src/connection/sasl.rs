@@ -12,19 +12,41 @@ use crate::options::{Options, User};
 /// What is offered to clients.
 pub(super) const MECHANISMS: &str = "PLAIN AMQPLAIN";
 
-/// The user that a response of the client proves to be, or `None` if it proves nothing.
-pub(super) fn authenticate(options: &Options, peer: &Peer, mechanism: &str, response: &[u8]) -> Option<String> {
-    let (name, password) = match mechanism {
-        "PLAIN" => plain(response)?,
-        "AMQPLAIN" => amqplain(response)?,
-        _ => return None,
+/// Longest user name that is repeated in a log line, in octets: whoever guesses names chooses them.
+const LOGGED_NAME_MAX_BYTES: usize = 64;
+
+/// The user that a response of the client proves to be, or why it proves nothing.
+pub(super) fn authenticate<'a>(
+    options: &'a Options,
+    peer: &Peer,
+    mechanism: &str,
+    response: &[u8],
+) -> Result<&'a User, LoginFault> {
+    let credentials = match mechanism {
+        "PLAIN" => plain(response),
+        "AMQPLAIN" => amqplain(response),
+        _ => None,
     };
-    let user = options.users.iter().find(|user| user.matches(&name, &password))?;
-    if *user == User::default_user() && !peer.loopback && !options.allow_remote_default_user {
-        tracing::warn!(peer = peer.address, "the default user may log in from this machine only");
-        return None;
+    let (name, password) = credentials.ok_or(LoginFault::Malformed)?;
+    let user = options.users.iter().find(|user| user.matches(&name, &password)).ok_or_else(|| {
+        let shown = &name[..name.len().min(LOGGED_NAME_MAX_BYTES)];
+        LoginFault::Unknown(String::from_utf8_lossy(shown).into_owned())
+    })?;
+    if user.has_default_credentials() && !peer.loopback && !options.allow_remote_default_user {
+        return Err(LoginFault::DefaultFromElsewhere);
     }
-    Some(user.name().to_owned())
+    Ok(user)
+}
+
+/// Why someone may not log in. For the owner's log; the client is not told.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub(super) enum LoginFault {
+    #[error("the client's answer holds no user name and password")]
+    Malformed,
+    #[error("no user {0:?} with this password")]
+    Unknown(String),
+    #[error("the default user may log in from this machine only")]
+    DefaultFromElsewhere,
 }
 
 /// Whether a mechanism is offered at all.
@@ -61,7 +83,8 @@ mod tests {
 
     fn login(peer: &str, mechanism: &str, response: &[u8]) -> Option<String> {
         let peer = Peer::from(peer.parse::<std::net::SocketAddr>().unwrap());
-        authenticate(&Options::default(), &peer, mechanism, response)
+        let options = Options::default();
+        authenticate(&options, &peer, mechanism, response).ok().map(|user| user.name().to_owned())
     }
 
     #[test]
@@ -81,6 +104,11 @@ mod tests {
 
     #[test]
     fn the_default_password_works_on_loopback_only() {
-        assert_eq!(login("192.0.2.1:1", "PLAIN", b"\0guest\0guest"), None);
+        for elsewhere in ["192.0.2.1:1", "[2001:db8::1]:1", "[::ffff:192.0.2.1]:1", "0.0.0.0:1"] {
+            assert_eq!(login(elsewhere, "PLAIN", b"\0guest\0guest"), None, "{elsewhere}");
+        }
+        for here in ["127.1.2.3:1", "[::1]:1", "[::ffff:127.0.0.1]:1"] {
+            assert_eq!(login(here, "PLAIN", b"\0guest\0guest").as_deref(), Some("guest"), "{here}");
+        }
     }
 }

@@ -2,11 +2,15 @@
 //!
 //! Does not know what the frames mean.
 
+use std::sync::Arc;
+use std::time::Duration;
+
 use tokio::io::{AsyncRead, AsyncReadExt};
 
 use super::ConnectionError;
 use crate::exception::Exception;
 use crate::frame::{Frame, FrameReader};
+use crate::server::Traffic;
 
 /// Octets asked of the transport at once.
 const READ_BYTES: usize = 64 * 1024;
@@ -16,11 +20,14 @@ const READ_BYTES: usize = 64 * 1024;
 pub(super) struct FrameSource<R> {
     transport: R,
     frames: FrameReader,
+    traffic: Arc<Traffic>,
+    /// Frames taken since the last read, not yet counted.
+    taken: u64,
 }
 
 impl<R: AsyncRead + Unpin> FrameSource<R> {
-    pub(super) fn new(transport: R, frame_max: u32) -> Self {
-        Self { transport, frames: FrameReader::new(frame_max) }
+    pub(super) fn new(transport: R, frame_max: u32, traffic: Arc<Traffic>) -> Self {
+        Self { transport, frames: FrameReader::new(frame_max), traffic, taken: 0 }
     }
 
     pub(super) fn set_frame_max(&mut self, frame_max: u32) {
@@ -31,34 +38,44 @@ impl<R: AsyncRead + Unpin> FrameSource<R> {
     pub(super) async fn fill(&mut self) -> Result<(), ConnectionError> {
         let buffer = self.frames.buffer();
         buffer.reserve(READ_BYTES);
+        self.traffic.received_frames.add(std::mem::take(&mut self.taken));
         match self.transport.read_buf(buffer).await? {
             0 => Err(ConnectionError::HungUp),
-            _ => Ok(()),
+            read => {
+                self.traffic.received_bytes.add(read as u64);
+                Ok(())
+            }
         }
     }
 
     /// The next frame that is here already.
     pub(super) fn next_ready(&mut self) -> Result<Option<Frame>, Exception> {
-        self.frames.next_frame()
+        let frame = self.frames.next_frame()?;
+        self.taken += u64::from(frame.is_some());
+        Ok(frame)
     }
 
-    /// The next frame, reading as needed.
-    pub(super) async fn next(&mut self) -> Result<Frame, ConnectionError> {
+    /// The next frame, reading as needed, each read within `idle`.
+    pub(super) async fn next(&mut self, idle: Duration) -> Result<Frame, ConnectionError> {
         loop {
-            if let Some(frame) = self.frames.next_frame()? {
+            if let Some(frame) = self.next_ready()? {
                 return Ok(frame);
             }
-            self.fill().await?;
+            self.fill_within(idle).await?;
         }
     }
 
-    /// What a client opens with.
-    pub(super) async fn protocol_header(&mut self) -> Result<[u8; 8], ConnectionError> {
+    async fn fill_within(&mut self, idle: Duration) -> Result<(), ConnectionError> {
+        tokio::time::timeout(idle, self.fill()).await.unwrap_or(Err(ConnectionError::SilentInHandshake))
+    }
+
+    /// What a client opens with, each read within `idle`.
+    pub(super) async fn protocol_header(&mut self, idle: Duration) -> Result<[u8; 8], ConnectionError> {
         loop {
             if let Some(header) = self.frames.next_protocol_header() {
                 return Ok(header);
             }
-            self.fill().await?;
+            self.fill_within(idle).await?;
         }
     }
 

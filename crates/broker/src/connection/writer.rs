@@ -3,6 +3,7 @@
 //! Reports deliveries that have left, so that the engine delivers more. Does not know why anything is sent.
 
 use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 
 use amq_protocol::protocol::AMQPClass;
@@ -12,12 +13,13 @@ use tokio::io::{AsyncWrite, AsyncWriteExt};
 use tokio::sync::mpsc;
 use tokio::time::{Interval, MissedTickBehavior, interval};
 
-use crate::engine::{Command, ConnectionId, Message, Outbound};
+use crate::engine::{Command, ConnectionId, Outbound};
 use crate::frame::{
     ContentMethod, FRAME_OVERHEAD_BYTES, encode_body, encode_confirm, encode_content_header, encode_content_method,
     encode_heartbeat, encode_method,
 };
-use crate::server::{Input, OutboxReceiver};
+use crate::message::Message;
+use crate::server::{Input, OutboxReceiver, Traffic};
 
 /// Octets collected before they are written. Above it lies at most one frame more.
 const WRITE_BYTES: usize = 64 * 1024;
@@ -28,9 +30,14 @@ pub(super) struct Writer<W> {
     pub(super) sink: W,
     pub(super) inbox: OutboxReceiver,
     pub(super) engine: mpsc::Sender<Input>,
+    pub(super) traffic: Arc<Traffic>,
+    /// Frames encoded since the last write, not yet counted.
+    pub(super) encoded: u64,
     pub(super) connection: ConnectionId,
     pub(super) frame_max: u32,
     pub(super) heartbeat: Option<Duration>,
+    /// How long the client may take nothing.
+    pub(super) stall: Duration,
     /// Deliveries are reported as drained in parts of at least this many octets.
     pub(super) report_bytes: usize,
 }
@@ -58,6 +65,7 @@ impl<W: AsyncWrite + Unpin> Writer<W> {
                     // A half interval without a frame: one is due before the interval is over.
                     if std::mem::replace(&mut idle, true) {
                         encode_heartbeat(&mut out);
+                        self.encoded += 1;
                         self.write(&mut out).await?;
                     }
                 }
@@ -95,10 +103,11 @@ impl<W: AsyncWrite + Unpin> Writer<W> {
     }
 
     async fn encode(&mut self, outbound: &Outbound, out: &mut BytesMut) -> io::Result<()> {
+        self.encoded += 1;
         match outbound {
             Outbound::Method { channel, method } => encode_method(out, *channel, method),
-            Outbound::Confirm { channel, delivery_tag, multiple } => {
-                encode_confirm(out, *channel, *delivery_tag, *multiple, true);
+            Outbound::Confirm { channel, delivery_tag, multiple, ack } => {
+                encode_confirm(out, *channel, *delivery_tag, *multiple, *ack);
             }
             Outbound::Deliver { channel, consumer_tag, delivery_tag, redelivered, message } => {
                 let (delivery_tag, redelivered) = (*delivery_tag, *redelivered);
@@ -135,8 +144,10 @@ impl<W: AsyncWrite + Unpin> Writer<W> {
         let body = message.content.body();
         encode_content_method(out, channel, method, &message.exchange, &message.routing_key);
         encode_content_header(out, channel, message.content.properties(), body.len());
+        self.encoded += 1;
         for piece in body.chunks(self.frame_max as usize - FRAME_OVERHEAD_BYTES) {
             encode_body(out, channel, piece);
+            self.encoded += 1;
             if out.len() >= WRITE_BYTES {
                 self.write(out).await?;
             }
@@ -148,9 +159,23 @@ impl<W: AsyncWrite + Unpin> Writer<W> {
         if out.is_empty() {
             return Ok(());
         }
-        self.sink.write_all(out).await?;
+        let mut written = 0;
+        while written < out.len() {
+            match self.patiently(async |sink| sink.write(&out[written..]).await).await? {
+                0 => return Err(io::ErrorKind::WriteZero.into()),
+                more => written += more,
+            }
+        }
+        self.traffic.sent_bytes.add(written as u64);
+        self.traffic.sent_frames.add(std::mem::take(&mut self.encoded));
         out.clear();
-        self.sink.flush().await
+        self.patiently(async |sink| sink.flush().await).await
+    }
+
+    /// Gives a client up that takes nothing for too long: what is on its way to it is memory.
+    async fn patiently<T>(&mut self, step: impl AsyncFnOnce(&mut W) -> io::Result<T>) -> io::Result<T> {
+        let in_time = tokio::time::timeout(self.stall, step(&mut self.sink)).await;
+        in_time.unwrap_or_else(|_| Err(io::Error::new(io::ErrorKind::TimedOut, "the client took nothing for too long")))
     }
 }
 

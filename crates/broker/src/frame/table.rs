@@ -77,7 +77,11 @@ fn skip(at: &mut usize, count: usize, end: usize) -> Result<(), TableError> {
     if *at > end { Err(TableError::Truncated) } else { Ok(()) }
 }
 
-fn fixed_size(tag: u8) -> Result<usize, TableError> {
+/// How many octets follow a tag whose values have no length of their own.
+///
+/// # Errors
+/// [`TableError::UnknownType`].
+pub(super) fn fixed_size(tag: u8) -> Result<usize, TableError> {
     Ok(match tag {
         b'V' => 0,
         b't' | b'b' | b'B' => 1,
@@ -88,6 +92,29 @@ fn fixed_size(tag: u8) -> Result<usize, TableError> {
         b'l' | b'L' | b'd' | b'T' => 8,
         other => return Err(TableError::UnknownType(other)),
     })
+}
+
+/// What RabbitMQ calls the type with this tag in its texts.
+pub(crate) fn type_name(tag: u8) -> &'static str {
+    match tag {
+        b't' => "bool",
+        b'b' => "byte",
+        b'B' => "unsignedbyte",
+        b's' => "short",
+        b'u' | b'U' => "unsignedshort",
+        b'I' => "signedint",
+        b'i' => "unsignedint",
+        b'l' | b'L' => "long",
+        b'f' => "float",
+        b'd' => "double",
+        b'D' => "decimal",
+        b'S' => "longstr",
+        b'x' => "binary",
+        b'A' => "array",
+        b'T' => "timestamp",
+        b'F' => "table",
+        _ => "void",
+    }
 }
 
 #[cfg(test)]

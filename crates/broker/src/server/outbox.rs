@@ -1,8 +1,10 @@
 //! What is on its way from the engine to one connection, and how much that is.
 //!
 //! The list itself takes everything, so that the engine never waits for a client; its length is bounded from
-//! both ends: the engine stops delivering above one bound, and the connection stops reading above another.
+//! both ends: the engine stops delivering above one bound, and the connection stops reading above another. What must
+//! wait for a commit is kept back here, with everything after it.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -10,6 +12,7 @@ use tokio::sync::{Notify, mpsc};
 use tokio_util::sync::CancellationToken;
 
 use crate::engine::Outbound;
+use crate::identity::CommitId;
 
 /// How full an outbox is, and whether the engine has finished with it.
 #[derive(Debug, Default)]
@@ -44,6 +47,10 @@ pub(crate) struct Outbox {
     gauge: Arc<OutboxGauge>,
     /// Collected for the next [`Self::flush`].
     pending: Vec<Outbound>,
+    /// Kept back, each until a commit is done and what stands before it is out.
+    kept_back: VecDeque<(CommitId, Outbound)>,
+    /// Whether it ends once nothing is kept back any more.
+    finishing: bool,
 }
 
 /// The writer's end.
@@ -58,7 +65,13 @@ impl Outbox {
     pub(crate) fn new() -> (Self, OutboxReceiver, Arc<OutboxGauge>) {
         let (sender, receiver) = mpsc::unbounded_channel();
         let gauge = Arc::new(OutboxGauge::default());
-        let outbox = Self { sender, gauge: Arc::clone(&gauge), pending: Vec::new() };
+        let outbox = Self {
+            sender,
+            gauge: Arc::clone(&gauge),
+            pending: Vec::new(),
+            kept_back: VecDeque::new(),
+            finishing: false,
+        };
         (outbox, OutboxReceiver { receiver, gauge: Arc::clone(&gauge) }, gauge)
     }
 
@@ -66,6 +79,38 @@ impl Outbox {
     pub(crate) fn push(&mut self, outbound: Outbound) -> bool {
         self.pending.push(outbound);
         self.pending.len() == 1
+    }
+
+    /// Keeps something back until a commit is done; with `None`, only behind what is kept back already.
+    pub(crate) fn keep_back(&mut self, after: Option<CommitId>, outbound: Outbound) {
+        self.gauge.unsent.fetch_add(outbound.cost(), Ordering::AcqRel);
+        self.kept_back.push_back((after.unwrap_or_default(), outbound));
+    }
+
+    /// Whether something is kept back.
+    pub(crate) fn keeps_back(&self) -> bool {
+        !self.kept_back.is_empty()
+    }
+
+    /// Adds what this commit allows to the next batch; `true` if that is the first of it.
+    pub(crate) fn release(&mut self, committed: CommitId) -> bool {
+        let was_empty = self.pending.is_empty();
+        while let Some((_, outbound)) = self.kept_back.pop_front_if(|(after, _)| *after <= committed) {
+            self.gauge.unsent.fetch_sub(outbound.cost(), Ordering::AcqRel);
+            self.pending.push(outbound);
+        }
+        was_empty && !self.pending.is_empty()
+    }
+
+    /// Ends it as soon as nothing is kept back; `true` if that is now.
+    pub(crate) fn finish_soon(&mut self) -> bool {
+        self.finishing = true;
+        self.kept_back.is_empty()
+    }
+
+    /// Whether it was to end and keeps nothing back any more.
+    pub(crate) fn may_finish(&self) -> bool {
+        self.finishing && self.kept_back.is_empty()
     }
 
     /// Hands the batch to the writer.
