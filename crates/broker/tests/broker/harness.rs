@@ -39,7 +39,7 @@ impl Server {
     pub(crate) async fn start_with(options: Options) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let (broker, shutdown) = (Broker::new(options), CancellationToken::new());
+        let (broker, shutdown) = (Broker::open(options).await.unwrap(), CancellationToken::new());
         let serving = tokio::spawn({
             let (broker, shutdown) = (broker.clone(), shutdown.clone());
             async move { broker.serve(listener, shutdown).await }

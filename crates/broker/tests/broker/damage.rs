@@ -1,0 +1,89 @@
+//! Files that are not as they were written: the torn end of a crash, damage in the middle, and the command that repairs.
+
+use std::fs;
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::{Command, Output};
+
+use super::durable::{Publisher, contents, until_logged};
+use super::process::{Program, Scratch, command};
+
+const MESSAGES: u32 = 50;
+
+/// A store with so many messages, of which a kill was the end; where they stand.
+async fn stored(scratch: &Scratch) -> PathBuf {
+    let program = Program::start(scratch, &[]);
+    let mut publisher = Publisher::new(&program, 1000).await;
+    publisher.publish_each(MESSAGES).await;
+    program.kill();
+    scratch.data().join("messages/000000000001.log")
+}
+
+/// Changes one octet in the middle of a file; where.
+fn damage(path: &PathBuf) -> usize {
+    let mut octets = fs::read(path).unwrap();
+    let middle = octets.len() / 2;
+    octets[middle] ^= 1;
+    fs::write(path, octets).unwrap();
+    middle
+}
+
+fn said(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr)
+}
+
+#[tokio::test]
+async fn a_torn_end_is_dropped() {
+    let scratch = Scratch::new();
+    let segment = stored(&scratch).await;
+    let mut file = fs::OpenOptions::new().append(true).open(&segment).unwrap();
+    file.write_all(b"BTCH and no more").unwrap();
+    drop(file);
+    let program = Program::start(&scratch, &[]);
+    assert_eq!(contents(&program).await, (0..MESSAGES).collect());
+    until_logged(&scratch, "torn end dropped").await;
+}
+
+#[tokio::test]
+async fn damage_in_the_middle_is_refused_and_what_is_whole_is_there_after_the_repair() {
+    let scratch = Scratch::new();
+    let segment = stored(&scratch).await;
+    let damaged_at = damage(&segment);
+    let damaged = fs::read(&segment).unwrap();
+    let refused = command(&scratch.data(), &[]).output().unwrap();
+    let message = said(&refused);
+    assert!(!refused.status.success(), "{message}");
+    assert!(message.contains(segment.to_str().unwrap()), "{message}");
+    let offset = message.split_once("damaged at offset ").and_then(|(_, rest)| rest.split(':').next()).unwrap();
+    let offset: usize = offset.parse().unwrap();
+    assert!(offset <= damaged_at && damaged_at - offset < 2000, "{message}");
+    assert_eq!(fs::read(&segment).unwrap(), damaged, "nothing was changed");
+
+    // The message names the command as one would type it.
+    let named = message.split('`').nth(1).unwrap().strip_prefix("broker ").unwrap();
+    let mut repair = Command::new("sh");
+    repair.args(["-c", &format!("\"$BROKER\" {named}")]).env("BROKER", env!("CARGO_BIN_EXE_broker"));
+    let repaired = repair.output().unwrap();
+    assert!(repaired.status.success(), "{}", said(&repaired));
+    assert!(said(&repaired).contains("1 files repaired"), "{}", said(&repaired));
+    assert!(said(&repaired).contains(segment.to_str().unwrap()), "{}", said(&repaired));
+
+    let program = Program::start(&scratch, &[]);
+    let found = contents(&program).await;
+    assert!(found.len() as u32 >= MESSAGES - 1, "one message was damaged: {found:?}");
+    let kept = fs::read_dir(segment.parent().unwrap()).unwrap().map(|entry| entry.unwrap().path());
+    let mut kept = kept.filter(|path| path.to_string_lossy().ends_with(".damaged"));
+    assert_eq!(fs::read(kept.next().unwrap()).unwrap(), damaged);
+}
+
+#[tokio::test]
+async fn a_store_in_use_is_not_repaired() {
+    let scratch = Scratch::new();
+    let _segment = stored(&scratch).await;
+    let program = Program::start(&scratch, &[]);
+    assert_eq!(contents(&program).await.len() as u32, MESSAGES);
+    let mut repair = Command::new(env!("CARGO_BIN_EXE_broker"));
+    let refused = repair.args(["repair", "--data"]).arg(scratch.data()).output().unwrap();
+    assert!(!refused.status.success());
+    assert!(said(&refused).contains("is in use by another broker"), "{}", said(&refused));
+}
