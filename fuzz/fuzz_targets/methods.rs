@@ -1,0 +1,4 @@
+//! See `crosstalk_broker::fuzzing::methods`.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|octets: &[u8]| crosstalk_broker::fuzzing::methods(octets));
