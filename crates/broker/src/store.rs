@@ -109,6 +109,7 @@ mod core;
 mod disk;
 mod error;
 mod format;
+mod gathering;
 mod holders;
 mod index;
 mod journal;

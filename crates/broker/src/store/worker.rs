@@ -17,6 +17,7 @@ use super::StoreOptions;
 use super::core::Store;
 use super::disk::{Disk, RealDisk};
 use super::error::StoreError;
+use super::gathering::{GATHERING_TIME, Gathering};
 use super::metrics::StoreMetrics;
 use super::operation::{Log, Operation, Recovered, Report};
 use crate::identity::{CommitId, MessageId, QueueId};
@@ -27,8 +28,13 @@ const TAKEN_MAX: usize = 64 * 1024;
 enum Request {
     Submit(CommitId, Vec<Operation>),
     Load(QueueId, Vec<(Log, MessageId)>),
-    Close(Vec<(QueueId, MessageId)>, Sender<Result<(), StoreError>>),
+    Close(Delivered, Answer),
 }
+
+/// What was delivered before an orderly end.
+type Delivered = Vec<(QueueId, MessageId)>;
+/// Who waits for that end.
+type Answer = Sender<Result<(), StoreError>>;
 
 /// A running store. When it is dropped without [`Self::close`], what was handed over is still written, but not said to
 /// be an orderly end.
@@ -86,7 +92,7 @@ impl StoreHandle {
     ///
     /// # Errors
     /// [`StoreError::Unwritten`] or [`StoreError::Gone`].
-    pub(crate) fn close(self, delivered: Vec<(QueueId, MessageId)>) -> Result<(), StoreError> {
+    pub(crate) fn close(self, delivered: Delivered) -> Result<(), StoreError> {
         let (answer, closed) = channel();
         self.send(Request::Close(delivered, answer));
         let result = closed.recv().unwrap_or(Err(StoreError::Gone));
@@ -106,38 +112,81 @@ fn run<D: Disk>(mut store: Store<D>, requests: &Receiver<Request>, report: &impl
     let start = Instant::now();
     let now = || start.elapsed().as_millis() as u64;
     let mut reports = Vec::new();
+    let mut gathering = Gathering::default();
     let mut next = store.turn(now(), &mut reports);
     loop {
-        let mut loads = Vec::new();
-        let first = match next {
+        let mut taken = Taken::default();
+        match next {
             Some(at) => match requests.recv_timeout(Duration::from_millis(at.saturating_sub(now()))) {
-                Ok(request) => Some(request),
-                Err(RecvTimeoutError::Timeout) => None,
+                Ok(request) => taken.take(request, &mut store),
+                Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => break,
             },
             None => match requests.recv() {
-                Ok(request) => Some(request),
+                Ok(request) => taken.take(request, &mut store),
                 Err(_) => break,
             },
-        };
-        for request in first.into_iter().chain(requests.try_iter().take(TAKEN_MAX)) {
-            match request {
-                Request::Submit(commit, operations) => store.submit(commit, operations),
-                Request::Load(queue, messages) => loads.push((queue, messages)),
-                Request::Close(delivered, answer) => {
-                    // Nobody may be left to hear it.
-                    let _ = answer.send(store.close(&delivered));
-                    return;
-                }
-            }
         }
+        taken.take_all(requests, &mut store);
+        if taken.only_commits() && gathering.is_due(taken.messages) {
+            let before = taken.messages;
+            std::thread::sleep(GATHERING_TIME);
+            taken.take_all(requests, &mut store);
+            gathering.waited_for(taken.messages - before);
+        }
+        if let Some((delivered, answer)) = taken.close {
+            // Nobody may be left to hear it.
+            let _ = answer.send(store.close(&delivered));
+            return;
+        }
+        gathering.synced(taken.messages);
         next = store.turn(now(), &mut reports);
         reports.drain(..).for_each(report);
-        for (queue, messages) in loads {
+        for (queue, messages) in taken.loads {
             report(store.load(queue, &messages));
         }
     }
     store.abandon();
+}
+
+/// What was taken from the inbox for one turn of the store.
+#[derive(Default)]
+struct Taken {
+    requests: usize,
+    /// Durable messages to be written.
+    messages: usize,
+    loads: Vec<(QueueId, Vec<(Log, MessageId)>)>,
+    /// With it nothing more is taken.
+    close: Option<(Delivered, Answer)>,
+}
+
+impl Taken {
+    fn take<D: Disk>(&mut self, request: Request, store: &mut Store<D>) {
+        self.requests += 1;
+        match request {
+            Request::Submit(commit, operations) => {
+                let durable = |operation: &&Operation| matches!(operation, Operation::Put { log: Log::Durable, .. });
+                self.messages += operations.iter().filter(durable).count();
+                store.submit(commit, operations);
+            }
+            Request::Load(queue, messages) => self.loads.push((queue, messages)),
+            Request::Close(delivered, answer) => self.close = Some((delivered, answer)),
+        }
+    }
+
+    fn take_all<D: Disk>(&mut self, requests: &Receiver<Request>, store: &mut Store<D>) {
+        while self.close.is_none()
+            && self.requests < TAKEN_MAX
+            && let Ok(request) = requests.try_recv()
+        {
+            self.take(request, store);
+        }
+    }
+
+    /// Whether nobody waits for anything but commits.
+    fn only_commits(&self) -> bool {
+        self.loads.is_empty() && self.close.is_none()
+    }
 }
 
 fn create_root(directory: &Path) -> Result<(), StoreError> {
