@@ -28,6 +28,7 @@ pub const SPEC: NodeSpec = NodeSpec {
     amqp: true,
     lasting: true,
     repair: Some(repair),
+    threads: Some(settings::threads),
     examples: "\
 A message broker for one machine: queues, exchanges, confirms, pages to watch them.
 

@@ -15,7 +15,7 @@ use std::{
 
 use crosstalk_contract::{describe::Announcement, topology::Topology};
 use serde::Deserialize;
-use tokio::sync::oneshot;
+use tokio::{runtime::Runtime, sync::oneshot};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info};
 
@@ -37,6 +37,9 @@ use crate::{
 /// Makes what a node keeps in a directory usable again, as far as it can be, and says in the writer what was lost.
 pub type Repair = fn(&Path, &mut dyn Write) -> Result<(), Box<dyn Error + Send + Sync>>;
 
+/// How many threads a node's configuration wants for its tasks.
+pub type Threads = fn(&Config) -> Result<usize, ConfigError>;
+
 /// What distinguishes one node from another, before its roles.
 #[derive(Debug)]
 pub struct NodeSpec {
@@ -52,6 +55,8 @@ pub struct NodeSpec {
     pub lasting: bool,
     /// What its command `repair` does, if it has one.
     pub repair: Option<Repair>,
+    /// How many threads run its tasks; without it, one for each processor.
+    pub threads: Option<Threads>,
     /// What to try, for the end of its help; may be empty.
     pub examples: &'static str,
 }
@@ -155,12 +160,13 @@ where
     F: FnOnce(Host, Sockets) -> S,
     S: Future<Output = Result<Vec<Role>, Box<dyn Error + Send + Sync>>>,
 {
-    let runtime = tokio::runtime::Runtime::new().map_err(NodeError::Runtime);
-    let ended = runtime.and_then(|runtime| match args.command {
-        Some(NodeCommand::Healthcheck { watch }) => runtime.block_on(health::check(spec, &args, watch)),
+    let ended = match args.command {
+        Some(NodeCommand::Healthcheck { watch }) => {
+            runtime(Some(1)).and_then(|runtime| runtime.block_on(health::check(spec, &args, watch)))
+        }
         Some(NodeCommand::Repair) => repair(spec, &args),
-        None => runtime.block_on(live(spec, args, roles)),
-    });
+        None => start(spec, args, roles),
+    };
     match ended {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -179,7 +185,7 @@ fn repair(spec: &'static NodeSpec, args: &NodeArgs) -> Result<(), NodeError> {
     repair(&directory, &mut std::io::stdout().lock()).map_err(|source| NodeError::Repair { directory, source })
 }
 
-async fn live<F, S>(spec: &'static NodeSpec, args: NodeArgs, roles: F) -> Result<(), NodeError>
+fn start<F, S>(spec: &'static NodeSpec, args: NodeArgs, roles: F) -> Result<(), NodeError>
 where
     F: FnOnce(Host, Sockets) -> S,
     S: Future<Output = Result<Vec<Role>, Box<dyn Error + Send + Sync>>>,
@@ -189,6 +195,23 @@ where
         environment: Sources::variables(std::env::vars_os()),
         flags: args.set.clone(),
     })?;
+    let threads = spec.threads.map(|threads| threads(&config)).transpose()?;
+    runtime(threads)?.block_on(live(spec, args, config, roles))
+}
+
+fn runtime(threads: Option<usize>) -> Result<Runtime, NodeError> {
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    if let Some(threads) = threads {
+        builder.worker_threads(threads);
+    }
+    builder.enable_all().build().map_err(NodeError::Runtime)
+}
+
+async fn live<F, S>(spec: &'static NodeSpec, args: NodeArgs, config: Config, roles: F) -> Result<(), NodeError>
+where
+    F: FnOnce(Host, Sockets) -> S,
+    S: Future<Output = Result<Vec<Role>, Box<dyn Error + Send + Sync>>>,
+{
     let log: LogOptions = config.section("log")?;
     logs::start(spec.name, log.format == "json");
     let shutdown = CancellationToken::new();

@@ -12,6 +12,7 @@ pub const SPEC: NodeSpec = NodeSpec {
     amqp: false,
     lasting: false,
     repair: None,
+    threads: None,
     examples: "",
 };
 

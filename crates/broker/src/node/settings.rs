@@ -8,7 +8,7 @@ use std::fs::File;
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
-use crosstalk_host::config::{Size, Span};
+use crosstalk_host::config::{Config, ConfigError, Size, Span};
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{self, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
@@ -22,6 +22,7 @@ const PASSWORD_FILE_MAX_BYTES: u64 = 4096;
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Settings {
+    threads: usize,
     users: Vec<UserEntry>,
     vhosts: Vec<String>,
     pub(super) connections_max: usize,
@@ -50,6 +51,11 @@ pub(super) struct Settings {
     pub(super) tls_certificate: PathBuf,
     pub(super) tls_key: PathBuf,
     pub(super) metrics_queues_max: usize,
+}
+
+/// How many threads the broker's tasks run on.
+pub(super) fn threads(config: &Config) -> Result<usize, ConfigError> {
+    Ok(config.section::<Settings>("broker")?.threads)
 }
 
 /// What is wrong with the section beyond the bounds of single options.
