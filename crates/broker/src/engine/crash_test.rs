@@ -75,6 +75,7 @@ impl SlowStore {
             entries.entry(*queue).or_default().push(RecoveredEntry {
                 id: *id,
                 weight: message.weight() as u32,
+                body: message.content.body().len() as u32,
                 published_at: message.published_at,
                 expires_at: message.expires_at,
                 priority: message.priority,

@@ -16,7 +16,7 @@ use super::willing::Willing;
 use super::{ChannelKey, ConnectionId, ConsumerId, VhostId};
 use crate::identity::{MessageId, Timestamp};
 use crate::message::{MESSAGE_OVERHEAD_BYTES, Message};
-use crate::store::Log;
+use crate::store::{Log, RecoveredEntry};
 
 /// What a queue did since it was declared or the broker started, in messages.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
@@ -102,11 +102,11 @@ impl Queue {
         self.ready.count
     }
 
-    /// What the messages that wait weigh, in octets, in memory or not.
+    /// Octets of the messages that wait, in memory or not: properties and bodies, or bodies alone where those are bounded.
     pub(super) fn ready_bytes(&self) -> usize {
         match self.settings.max_length_bytes {
-            None => self.ready.bytes,
-            Some(_) => self.ready.bytes + self.ready.count * MESSAGE_OVERHEAD_BYTES,
+            None => self.ready.bytes - self.ready.count * MESSAGE_OVERHEAD_BYTES,
+            Some(_) => self.ready.bytes,
         }
     }
 
@@ -119,13 +119,9 @@ impl Queue {
         }
     }
 
-    /// What a message from before the last restart weighs in this queue. Its properties count for it then: how long
-    /// its body is alone is not known until it is read.
-    pub(super) fn restored_weight(&self, weight: u32) -> u32 {
-        match self.settings.max_length_bytes {
-            None => weight,
-            Some(_) => weight.saturating_sub(MESSAGE_OVERHEAD_BYTES as u32),
-        }
+    /// What a message from before the last restart weighs in this queue.
+    pub(super) fn restored_weight(&self, recovered: &RecoveredEntry) -> u32 {
+        if self.settings.max_length_bytes.is_some() { recovered.body } else { recovered.weight }
     }
 
     /// Whether one more message with such a body is too much.

@@ -102,7 +102,7 @@ impl Engine {
                 id: recovered.id,
                 message: None,
                 expires_at: queue.settings.expires_at(recovered.published_at, own),
-                weight: queue.restored_weight(recovered.weight),
+                weight: queue.restored_weight(recovered),
                 returned: u16::from(recovered.redelivered),
                 level: recovered.priority.min(queue.settings.max_priority),
                 stored: Some(Log::Durable),

@@ -80,7 +80,7 @@ pub struct QueueSnapshot {
     pub exclusive: bool,
     /// Messages that wait for a consumer.
     pub ready: usize,
-    /// Octets of those, in memory or on disk, overhead included.
+    /// Octets of those, in memory or on disk: properties and bodies; bodies alone where `x-max-length-bytes` bounds them.
     pub ready_bytes: usize,
     /// Messages delivered and not yet settled.
     pub unacknowledged: usize,

@@ -80,7 +80,7 @@ fn queues(registry: &mut Registry, queues: &[QueueSnapshot]) {
     type Read<T> = fn(&QueueSnapshot) -> T;
     let gauges: [(&str, &str, Read<usize>); 4] = [
         ("queue_ready", "Messages that wait for a consumer", |queue| queue.ready),
-        ("queue_ready_bytes", "Memory of those", |queue| queue.ready_bytes),
+        ("queue_ready_bytes", "Octets of those, in memory or on disk", |queue| queue.ready_bytes),
         ("queue_unacknowledged", "Messages delivered and not yet settled", |queue| queue.unacknowledged),
         ("queue_consumers", "Consumers", |queue| queue.consumers),
     ];

@@ -104,6 +104,8 @@ pub(crate) struct RecoveredEntry {
     pub(crate) id: MessageId,
     /// As [`Message::weight`].
     pub(crate) weight: u32,
+    /// Octets of its body.
+    pub(crate) body: u32,
     pub(crate) published_at: Timestamp,
     pub(crate) expires_at: Option<Timestamp>,
     pub(crate) priority: u8,

@@ -18,6 +18,8 @@ pub(super) struct MessageFacts {
     pub(super) id: MessageId,
     /// Octets of properties and body.
     pub(super) content: usize,
+    /// Octets of the body.
+    pub(super) body: usize,
     pub(super) published_at: Timestamp,
     pub(super) expires_at: Option<Timestamp>,
     pub(super) priority: u8,
@@ -91,7 +93,8 @@ pub(super) fn decode_facts(payload: &[u8], queues: &mut Vec<QueueId>) -> Option<
     }
     let properties = rest.try_get_u32().ok()? as usize;
     let content = rest.len();
-    (properties <= content).then_some(MessageFacts { id, content, published_at, expires_at, priority })
+    let body = content.checked_sub(properties)?;
+    Some(MessageFacts { id, content, body, published_at, expires_at, priority })
 }
 
 /// The whole message, counted by `resident`.

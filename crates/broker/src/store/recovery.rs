@@ -28,6 +28,7 @@ struct Fact {
     segment: u32,
     offset: u32,
     weight: u32,
+    body: u32,
     priority: u8,
     published_at: Timestamp,
     /// One more than the time; 0 without one.
@@ -218,6 +219,7 @@ impl<D: Disk> Reading<D> {
                     segment: place.segment,
                     offset: place.offset,
                     weight: (facts.content + MESSAGE_OVERHEAD_BYTES) as u32,
+                    body: facts.body as u32,
                     priority: facts.priority,
                     published_at: facts.published_at,
                     expires_at: facts.expires_at.map_or(0, |expires| expires.0.saturating_add(1)),
@@ -252,6 +254,7 @@ impl<D: Disk> Reading<D> {
                 entries.entry(*queue).or_default().push(RecoveredEntry {
                     id: fact.id,
                     weight: fact.weight,
+                    body: fact.body,
                     published_at: fact.published_at,
                     expires_at: fact.expires_at.checked_sub(1).map(Timestamp),
                     priority: fact.priority,

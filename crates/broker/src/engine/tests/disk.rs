@@ -51,6 +51,7 @@ impl Disk {
             entries.entry(queue).or_default().push(RecoveredEntry {
                 id,
                 weight: u32::try_from(message.weight()).unwrap(),
+                body: u32::try_from(message.content.body().len()).unwrap(),
                 published_at: message.published_at,
                 expires_at: message.expires_at,
                 priority: message.priority,

@@ -134,6 +134,7 @@ impl Model {
             for entry in entries {
                 let message = &self.contents[&entry.id.0];
                 assert_eq!(entry.weight as usize, message.weight());
+                assert_eq!(entry.body as usize, message.content.body().len());
                 assert_eq!((entry.published_at, entry.expires_at), (message.published_at, message.expires_at));
                 assert_eq!(entry.priority, message.priority);
                 assert!(entry.redelivered || ended);
