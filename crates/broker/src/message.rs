@@ -26,6 +26,8 @@ pub(crate) struct Message {
     pub(crate) priority: u8,
     /// Whether it asked to survive a restart (`delivery-mode` 2).
     pub(crate) persistent: bool,
+    /// Whether it is a dead letter, so that what its headers say of its deaths is ours.
+    pub(crate) dead_letter: bool,
     /// Where it is counted while it is in memory.
     #[allow(dead_code, reason = "kept for what happens when it is dropped")]
     pub(crate) resident: Resident,

@@ -62,7 +62,7 @@
 //!
 //! | kind | payload |
 //! |---|---|
-//! | 1 message | id (8), number of queues (4), queues (8 each), accepted at (8, ms since 1970), expires at plus one or 0 (8), priority (1), flags (1; 1 = persistent), exchange and routing key (each 2 + text), octets of the properties (4), properties, body to the end |
+//! | 1 message | id (8), number of queues (4), queues (8 each), accepted at (8, ms since 1970), expires at plus one or 0 (8), priority (1), flags (1; 1 = persistent, 2 = dead letter), exchange and routing key (each 2 + text), octets of the properties (4), properties, body to the end |
 //! | 2 removals | number of pairs (4); then runs of one queue: queue, length of the run, and for each message the difference to the one before (at first to 0), zigzag; all as LEB128 |
 //! | 3 delivered | pairs, as in 2 |
 //! | 4 end | nothing: an orderly end, of which the delivered marks before it in the batch are part |

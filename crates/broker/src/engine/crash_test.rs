@@ -96,6 +96,7 @@ fn copy(message: &Message, resident: &Arc<AtomicUsize>) -> Message {
         expires_at: message.expires_at,
         priority: message.priority,
         persistent: message.persistent,
+        dead_letter: message.dead_letter,
         resident: Resident::new(&message.content, resident),
     }
 }

@@ -15,6 +15,17 @@ use crate::frame::table_edit::{RawTable, array, long, long_string, table, timest
 use crate::identity::{QueueId, Timestamp};
 use crate::message::{Message, Resident};
 
+/// The headers that tell of deaths.
+const DEATH_HEADERS: [&str; 7] = [
+    "x-death",
+    "x-first-death-reason",
+    "x-first-death-queue",
+    "x-first-death-exchange",
+    "x-last-death-reason",
+    "x-last-death-queue",
+    "x-last-death-exchange",
+];
+
 /// Why a message becomes a dead letter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Reason {
@@ -43,6 +54,10 @@ impl Engine {
         let Some(queue) = self.queues.get(&id) else { return };
         let Some(to) = &queue.settings.dead_letter else { return };
         let mut headers = headers(message);
+        if !message.dead_letter {
+            // What a client says of deaths, perhaps of those of another message that it sends on, counts for nothing.
+            headers = DEATH_HEADERS.iter().fold(headers, |headers, name| headers.without(name));
+        }
         record(&mut headers, message, &queue.name, reason, self.now);
         let mut extra_keys = Vec::new();
         if to.routing_key.is_some() {
@@ -59,6 +74,7 @@ impl Engine {
             expires_at: None,
             priority: message.priority,
             persistent: message.persistent,
+            dead_letter: true,
             resident: Resident::new(&content, &self.resident),
             content,
         };

@@ -40,6 +40,7 @@ impl Engine {
             expires_at: message.expires_at,
             priority: message.priority,
             persistent: message.persistent,
+            dead_letter: message.dead_letter,
             resident: Resident::new(&content, &self.resident),
             content,
         })

@@ -125,6 +125,7 @@ impl Engine {
             expires_at: expiration.map(|milliseconds| self.now.after(milliseconds)),
             priority: priority.unwrap_or(0),
             persistent: delivery_mode == Some(PERSISTENT),
+            dead_letter: false,
             resident: Resident::new(&content, &self.resident),
             content,
         };

@@ -44,6 +44,7 @@ pub(super) fn message(body: &[u8]) -> Arc<Message> {
         expires_at: None,
         priority: 0,
         persistent: false,
+        dead_letter: false,
         resident: Resident::default(),
     })
 }

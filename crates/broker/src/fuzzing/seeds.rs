@@ -256,6 +256,7 @@ fn message() -> Arc<Message> {
         expires_at: Some(Timestamp(1_700_000_001_000)),
         priority: 1,
         persistent: true,
+        dead_letter: false,
         resident: Resident::default(),
     })
 }

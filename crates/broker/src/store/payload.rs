@@ -11,6 +11,8 @@ use crate::message::{Message, Resident};
 
 /// Set in a message's flags when it asked to survive a restart.
 const PERSISTENT: u8 = 1;
+/// Set when it is a dead letter.
+const DEAD_LETTER: u8 = 2;
 
 /// What recovery needs of a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,7 +33,8 @@ pub(super) fn encode_message(out: &mut Vec<u8>, id: MessageId, queues: &[QueueId
     // One more than the time, so that 0 can say that there is none.
     out.put_u64(message.expires_at.map_or(0, |at| at.0.saturating_add(1)));
     out.put_u8(message.priority);
-    out.put_u8(if message.persistent { PERSISTENT } else { 0 });
+    let persistent = if message.persistent { PERSISTENT } else { 0 };
+    out.put_u8(persistent | if message.dead_letter { DEAD_LETTER } else { 0 });
     put_text(out, &message.exchange);
     put_text(out, &message.routing_key);
     out.put_u32(message.content.properties().len() as u32);
@@ -104,7 +107,8 @@ pub(super) fn decode_message(payload: &[u8], resident: impl FnOnce(&Content) -> 
     let published_at = Timestamp(rest.try_get_u64().ok()?);
     let expires_at = rest.try_get_u64().ok()?.checked_sub(1).map(Timestamp);
     let priority = rest.try_get_u8().ok()?;
-    let persistent = rest.try_get_u8().ok()? & PERSISTENT != 0;
+    let flags = rest.try_get_u8().ok()?;
+    let (persistent, dead_letter) = (flags & PERSISTENT != 0, flags & DEAD_LETTER != 0);
     let exchange = take_text(&mut rest)?.into();
     let routing_key = take_text(&mut rest)?.into();
     let properties = rest.try_get_u32().ok()? as usize;
@@ -113,7 +117,17 @@ pub(super) fn decode_message(payload: &[u8], resident: impl FnOnce(&Content) -> 
     }
     let content = Content::from_octets(Bytes::copy_from_slice(rest), properties);
     let resident = resident(&content);
-    Some(Message { exchange, routing_key, content, published_at, expires_at, priority, persistent, resident })
+    Some(Message {
+        exchange,
+        routing_key,
+        content,
+        published_at,
+        expires_at,
+        priority,
+        persistent,
+        dead_letter,
+        resident,
+    })
 }
 
 fn take_text<'a>(rest: &mut &'a [u8]) -> Option<&'a str> {

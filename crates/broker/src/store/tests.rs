@@ -46,6 +46,7 @@ fn message(id: u64, octets: usize) -> Arc<Message> {
         expires_at: id.is_multiple_of(3).then_some(Timestamp(5000 + id)),
         priority: (id % 10) as u8,
         persistent: true,
+        dead_letter: false,
         resident: Resident::default(),
     })
 }

@@ -106,6 +106,20 @@ fn a_message_that_goes_round_because_it_is_rejected_is_counted() {
 }
 
 #[test]
+fn what_a_client_says_of_deaths_does_not_count() {
+    let mut bench = with_dead();
+    bench.send("q", Properties::default(), b"m");
+    for tag in [1, 3] {
+        bench.nack(tag, false, false);
+        let mut letters = bench.get("dead");
+        let Some(Effect::Send { outbound: Outbound::GetOk { message, .. }, .. }) = letters.pop() else { panic!() };
+        assert_eq!(deaths(&headers(&message)), [death("q", "rejected", 1)], "the first of this message");
+        // A client that takes it from there and sends it on, with all its headers.
+        bench.publish_with(PUBLISHER, "", "q", message.content.properties(), b'm');
+    }
+}
+
+#[test]
 fn a_message_that_goes_round_by_itself_is_dropped() {
     let mut bench = Bench::new(Limits::default());
     bench.declare_with("a", &arguments("b", &[("x-message-ttl", number(10))]));

@@ -84,6 +84,7 @@ fn copy(message: &Arc<Message>) -> Arc<Message> {
         expires_at: message.expires_at,
         priority: message.priority,
         persistent: message.persistent,
+        dead_letter: message.dead_letter,
         resident: Resident::default(),
     })
 }
