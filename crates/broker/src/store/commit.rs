@@ -6,7 +6,7 @@ use super::core::Store;
 use super::disk::Disk;
 use super::error::StoreError;
 use super::log::BatchContent;
-use super::operation::{Report, TopologyChange};
+use super::operation::Report;
 use super::plan::Plan;
 use crate::identity::{MessageId, QueueId};
 
@@ -31,14 +31,12 @@ impl<D: Disk> Store<D> {
     }
 
     fn write_topology(&mut self, plan: &Plan) -> Result<(), StoreError> {
-        if !plan.topology.is_empty() {
-            let changes: Vec<&TopologyChange> = plan.topology.iter().collect();
-            self.journal.append(&changes)?;
-        }
+        let written = if plan.changes_topology { self.journal.append(&plan.topology) } else { Ok(()) };
         for commit in self.pending.iter_mut().take(plan.commits) {
-            commit.topology_done = true;
+            commit.topology_known = true;
+            commit.topology_done |= written.is_ok();
         }
-        Ok(())
+        written
     }
 
     fn write_overflow(&mut self, plan: &Plan) -> Result<(), StoreError> {

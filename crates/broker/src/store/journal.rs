@@ -109,11 +109,12 @@ impl<D: Disk> Journal<D> {
         &self.topology
     }
 
-    /// Makes changes and syncs them. May be called again with the same changes after an error.
+    /// Makes changes and syncs them.
     ///
     /// # Errors
-    /// [`StoreError::Io`]; none of the changes can be relied upon.
-    pub(super) fn append(&mut self, changes: &[&TopologyChange]) -> Result<(), StoreError> {
+    /// [`StoreError::Io`]; none of the changes can be relied upon. The next call, with further changes or none, writes
+    /// these too: made again, they might lead to another order.
+    pub(super) fn append(&mut self, changes: &[TopologyChange]) -> Result<(), StoreError> {
         for change in changes {
             self.topology.apply(change);
         }

@@ -20,6 +20,8 @@ const WRITE_MAX_OCTETS: usize = 8 * 1024 * 1024;
 pub(super) struct Commit {
     pub(super) id: CommitId,
     pub(super) operations: Vec<Operation>,
+    /// The journal knows of its topology already, but may not have been able to write it.
+    pub(super) topology_known: bool,
     /// Its topology is synced already.
     pub(super) topology_done: bool,
     /// Its part in the overflow log is done already.
@@ -32,7 +34,15 @@ pub(super) struct Commit {
 
 impl Commit {
     pub(super) fn new(id: CommitId, operations: Vec<Operation>) -> Self {
-        Self { id, operations, topology_done: false, overflow_done: false, removed_early: false, attempted: false }
+        Self {
+            id,
+            operations,
+            topology_known: false,
+            topology_done: false,
+            overflow_done: false,
+            removed_early: false,
+            attempted: false,
+        }
     }
 
     /// Whether it only takes away.
@@ -108,6 +118,9 @@ fn first_to_wait(operations: &[Operation], at: usize) -> Option<usize> {
 pub(super) struct Plan {
     /// How many of those that wait.
     pub(super) commits: usize,
+    /// Whether there is topology to be synced.
+    pub(super) changes_topology: bool,
+    /// Those changes of it that the journal does not know of yet.
     pub(super) topology: Vec<TopologyChange>,
     pub(super) deleted: HashSet<QueueId>,
     pub(super) durable: LogPlan,
@@ -178,7 +191,8 @@ impl Plan {
                     if let TopologyChange::QueueDeleted(queue) = change {
                         self.deleted.insert(*queue);
                     }
-                    if !commit.topology_done {
+                    self.changes_topology |= !commit.topology_done;
+                    if !commit.topology_known {
                         self.topology.push(change.clone());
                     }
                 }

@@ -162,7 +162,7 @@ fn make_queues<D: Disk>(disk: &D, segments: impl Iterator<Item = u64>) -> Result
         _ => None,
     };
     if !changes.is_empty() {
-        journal.append(&changes.iter().collect::<Vec<_>>())?;
+        journal.append(&changes)?;
     }
     Ok(changes.iter().filter_map(name).collect())
 }

@@ -16,8 +16,7 @@ enum End {
     Exchange(Arc<str>, Arc<str>),
 }
 
-/// Everything that exists, in the order in which it was declared. Applying changes again that were applied already
-/// changes nothing.
+/// Everything that exists, in the order in which it was declared.
 #[derive(Debug, Default)]
 pub(super) struct Topology {
     /// What was declared so far, as a place in the order.
