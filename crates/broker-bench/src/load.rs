@@ -38,9 +38,20 @@ pub enum Window {
     Undelivered(u64),
 }
 
-/// What is published and consumed.
+/// Who sends and takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Client {
+    /// The client of this program, on the raw protocol: costs as little as possible.
+    Raw,
+    /// lapin: what an application pays.
+    Lapin,
+}
+
+/// What is published and consumed, and by whom.
 #[derive(Debug, Clone)]
 pub struct Workload {
+    /// Who sends and takes it.
+    pub client: Client,
     /// Queues, published to in turn, or all at once when `fanout`.
     pub queues: usize,
     /// How they keep messages.
@@ -229,6 +240,7 @@ mod tests {
     #[test]
     fn messages_in_turn_add_up() {
         let workload = Workload {
+            client: Client::Raw,
             queues: 3,
             kind: QueueKind::Classic,
             fanout: false,

@@ -6,7 +6,6 @@ use std::time::Duration;
 use clap::Parser;
 
 use crate::brokers::{Source, beside};
-use crate::stream::Client;
 
 const EXAMPLES: &str = "\
 Without arguments it starts our broker (the program `broker` that lies beside this one) and RabbitMQ (in a container,
@@ -19,7 +18,7 @@ Examples:
   broker-bench --list                            every row, and what it is
   broker-bench --rows durable,transient          the rows whose names begin so
   broker-bench --broker crosstalk --rows growth --messages 10000000
-  broker-bench --client lapin --rows durable     what an application pays that uses lapin
+  broker-bench --rows lapin                      what an application pays that uses lapin
   broker-bench --broker crosstalk --broker other=amqp://guest:guest@localhost:5672/%2f,pid=4711
   broker-bench --markdown docs/broker-speed.md --json speed.json
 
@@ -40,9 +39,6 @@ pub struct Options {
     /// Prints every row with what it is, and ends
     #[arg(long)]
     pub list: bool,
-    /// Who sends and takes
-    #[arg(long, value_enum, default_value = "raw")]
-    pub client: Client,
     /// How long each run is measured
     #[arg(long, value_name = "DURATION", default_value = "5s", value_parser = humantime::parse_duration)]
     pub duration: Duration,

@@ -34,8 +34,9 @@ pub fn page(results: &Results, rows: &[Row], how: &str) -> String {
     for row in rows {
         about.add_row([format!("`{}`", row.name), row.about.clone()]);
     }
+    let command = std::env::args().collect::<Vec<_>>().join(" ");
     format!(
-        "# Speed of the broker\n\nGenerated; do not edit. {}; {}. {how} msg/s counts deliveries: a rate of 0 means that \
+        "# Speed of the broker\n\nMade by `{command}`, after `cargo build --release --workspace`; do not edit. {}; {}. {how} msg/s counts deliveries: a rate of 0 means that \
          in the measured time nothing was delivered of what was confirmed, though all of it came in the end.\n\n\
          {}## Rows\n\n{about}\n",
         brokers.join(", "),

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::connection::QueueKind;
-use crate::load::{CrowdPace, Window, Workload};
+use crate::load::{Client, CrowdPace, Window, Workload};
 use crate::stream::CrowdLoad;
 
 /// The smaller body.
@@ -94,6 +94,10 @@ pub fn all(ack_every: u64) -> Vec<Row> {
         let load = transient(body_bytes, ack_every);
         rows.push(row(&format!("transient-{size}"), &about, Task::Stream(Some(load), None)));
     }
+    for (name, load) in lapin(ack_every) {
+        let about = format!("as {name}, by a client that uses lapin, as applications do");
+        rows.push(row(&format!("lapin-{name}"), &about, Task::Stream(Some(load), None)));
+    }
     let single = persistent(QueueKind::Classic, SMALL, 1000, ack_every);
     let many_queues = Workload { queues: MANY, ..single.clone() };
     let about = "as durable-100b-w1000, over 1,000 queues in turn";
@@ -123,6 +127,7 @@ pub fn all(ack_every: u64) -> Vec<Row> {
 pub fn persistent(kind: QueueKind, body_bytes: usize, window: u64, ack_every: u64) -> Workload {
     let window = Window::Unconfirmed(window);
     Workload {
+        client: Client::Raw,
         queues: 1,
         kind,
         fanout: false,
@@ -133,6 +138,14 @@ pub fn persistent(kind: QueueKind, body_bytes: usize, window: u64, ack_every: u6
         prefetch: PREFETCH,
         ack_every,
     }
+}
+
+/// The loads that are also sent by lapin, by the names of the rows that do not.
+fn lapin(ack_every: u64) -> impl Iterator<Item = (String, Workload)> {
+    let window = move |window| persistent(QueueKind::Classic, SMALL, window, ack_every);
+    let durable = [1, 100, 1000].map(|size| (format!("durable-100b-w{size}"), window(size)));
+    let all = durable.into_iter().chain([("transient-100b".to_owned(), transient(SMALL, ack_every))]);
+    all.map(|(name, load)| (name, Workload { client: Client::Lapin, ..load }))
 }
 
 fn transient(body_bytes: usize, ack_every: u64) -> Workload {

@@ -196,7 +196,6 @@ impl<'a> Session<'a> {
                     processes,
                     load: load.clone(),
                     crowd: *crowd,
-                    client: self.options.client,
                     warm_up: self.options.warm_up,
                     duration: self.options.duration,
                     interrupted: Arc::clone(interrupted),

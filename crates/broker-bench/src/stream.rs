@@ -12,21 +12,13 @@ use serde::Serialize;
 
 use crate::connection::Connection;
 use crate::error::BenchError;
-use crate::load::{Consumed, Consumer, Crowd, CrowdPace, LapinPair, Progress, Published, Times, Workload, publish};
+use crate::load::{
+    Client, Consumed, Consumer, Crowd, CrowdPace, LapinPair, Progress, Published, Times, Workload, publish,
+};
 use crate::process::Processes;
 
 /// How often memory is looked at.
 const SAMPLE_INTERVAL: Duration = Duration::from_millis(50);
-
-/// Who sends and takes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Client {
-    /// The client of this program, on the raw protocol: costs as little as possible
-    Raw,
-    /// lapin: what an application pays
-    Lapin,
-}
 
 /// Connections beside the main pair, or instead of it.
 #[derive(Debug, Clone, Copy)]
@@ -50,8 +42,6 @@ pub struct Measurement<'a> {
     pub load: Option<Workload>,
     /// The others.
     pub crowd: Option<CrowdLoad>,
-    /// Who sends and takes for the main pair; the others are raw.
-    pub client: Client,
     /// Not measured.
     pub warm_up: Duration,
     /// Measured.
@@ -139,7 +129,7 @@ impl Measurement<'_> {
         progress: &Progress,
         ready: mpsc::Sender<()>,
     ) -> Result<(Published, Consumed), BenchError> {
-        match self.client {
+        match load.client {
             Client::Lapin => {
                 let pair = LapinPair::open(self.uri, load)?;
                 drop(ready);

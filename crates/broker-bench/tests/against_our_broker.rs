@@ -12,8 +12,8 @@ use crosstalk_broker::{Broker, Options};
 use crosstalk_broker_bench::connection::{Connection, QueueKind};
 use crosstalk_broker_bench::error::BenchError;
 use crosstalk_broker_bench::ledger::Account;
-use crosstalk_broker_bench::load::{Consumer, CrowdPace, Progress, Window, Workload, publish};
-use crosstalk_broker_bench::stream::{Client, CrowdLoad, Measurement};
+use crosstalk_broker_bench::load::{Client, Consumer, CrowdPace, Progress, Window, Workload, publish};
+use crosstalk_broker_bench::stream::{CrowdLoad, Measurement};
 use crosstalk_broker_bench::wire::Event;
 use crosstalk_broker_bench::{growth, resting};
 use lapin::uri::AMQPUri;
@@ -46,6 +46,7 @@ impl Server {
 
 fn workload(queues: usize) -> Workload {
     Workload {
+        client: Client::Raw,
         queues,
         kind: QueueKind::Classic,
         fanout: false,
@@ -111,14 +112,13 @@ fn a_message_that_someone_else_took_away_is_lost() {
     assert!(matches!(account, BenchError::Account(Account { lost: 1, .. })), "{account}");
 }
 
-fn measure(client: Client, load: Option<Workload>, crowd: Option<CrowdLoad>) {
+fn measure(load: Option<Workload>, crowd: Option<CrowdLoad>) {
     let server = Server::start();
     let measurement = Measurement {
         uri: &server.uri,
         processes: None,
         load,
         crowd,
-        client,
         warm_up: Duration::from_millis(20),
         duration: Duration::from_millis(200),
         interrupted: Arc::new(AtomicBool::new(false)),
@@ -129,7 +129,7 @@ fn measure(client: Client, load: Option<Workload>, crowd: Option<CrowdLoad>) {
 
 #[test]
 fn a_steady_state_is_measured_and_all_of_it_arrives() {
-    measure(Client::Raw, Some(workload(1)), None);
+    measure(Some(workload(1)), None);
     let transient = Workload {
         kind: QueueKind::Transient,
         persistent: false,
@@ -137,16 +137,16 @@ fn a_steady_state_is_measured_and_all_of_it_arrives() {
         auto_ack: true,
         ..workload(1)
     };
-    measure(Client::Raw, Some(transient.clone()), None);
-    measure(Client::Lapin, Some(transient), None);
-    measure(Client::Lapin, Some(workload(3)), None);
+    measure(Some(transient.clone()), None);
+    measure(Some(Workload { client: Client::Lapin, ..transient }), None);
+    measure(Some(Workload { client: Client::Lapin, ..workload(3) }), None);
 }
 
 #[test]
 fn a_crowd_sends_and_takes_alone_and_beside_the_main_pair() {
     let crowd = |pace| Some(CrowdLoad { size: 20, pace, body_bytes: 100 });
-    measure(Client::Raw, None, crowd(CrowdPace::Full));
-    measure(Client::Raw, Some(workload(1)), crowd(CrowdPace::Round(Duration::from_millis(50))));
+    measure(None, crowd(CrowdPace::Full));
+    measure(Some(workload(1)), crowd(CrowdPace::Round(Duration::from_millis(50))));
 }
 
 #[test]
