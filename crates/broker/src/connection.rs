@@ -19,6 +19,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use crate::engine::{Client, Command, ConnectionId};
 use crate::exception::Exception;
+use crate::log_budget::Concern;
 use crate::server::{Input, Newcomer, Outbox, Shared};
 use handshake::{Handshake, Negotiated};
 use reader::{Reader, ReaderEnd};
@@ -122,11 +123,11 @@ pub(crate) async fn serve<R, W>(
         Ok((_place, negotiated)) => {
             shared.traffic.opened.add(1);
             let Client { name, user, vhost, .. } = negotiated.client.clone();
-            if shared.log_budget.allows(peer.host()) {
+            if shared.log_lines.allow(peer.host(), Concern::Presence) {
                 tracing::info!(peer = peer.address, name, user, vhost, "connected");
             }
             let end = exchange(Arc::clone(&shared), source, write, negotiated).await;
-            if shared.log_budget.allows(peer.host()) {
+            if shared.log_lines.allow(peer.host(), Concern::Presence) {
                 let reason = match end {
                     Ok(Some(reason)) => format!("closed by the client: {reason}"),
                     Ok(None) => "closed by the broker".to_owned(),
@@ -137,7 +138,7 @@ pub(crate) async fn serve<R, W>(
         }
         // Port checks and load balancers connect and say nothing.
         Err(ConnectionError::HungUp) => tracing::debug!(peer = peer.address, "hung up in the handshake"),
-        Err(error) if shared.log_budget.allows(peer.host()) => {
+        Err(error) if shared.log_lines.allow(peer.host(), Concern::Refusal) => {
             // As a text, which is quoted and escaped: clients choose parts of it.
             tracing::info!(peer = peer.address, reason = error.to_string(), "connection refused");
         }

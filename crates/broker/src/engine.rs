@@ -82,6 +82,7 @@ pub(crate) use tests::{Properties, consume_from, headers_of, number, table, text
 
 use crate::exception::Exception;
 use crate::identity::{CommitId, MessageId, QueueId, Timestamp};
+use crate::log_budget::LineBudget;
 use crate::options::Limits;
 use channel::{Channel, ChannelState, Consumer};
 use names::NameGenerator;
@@ -133,6 +134,10 @@ pub(crate) struct Engine {
     arriving: Option<MessageId>,
     storage: Storage,
     pressure: Pressure,
+    /// Lines in the log about queues, exchanges and bindings.
+    topology_lines: LineBudget,
+    /// Lines in the log about channels and connections that are closed because of an exception.
+    exception_lines: LineBudget,
     chores: Chores,
     /// Entries of all queues, ready or unacknowledged.
     entries: usize,
@@ -170,6 +175,8 @@ impl Engine {
             arriving: None,
             storage: Storage::new(stored),
             pressure: Pressure::default(),
+            topology_lines: LineBudget::default(),
+            exception_lines: LineBudget::default(),
             chores: Chores::default(),
             entries: 0,
             resident: Arc::default(),
@@ -186,6 +193,11 @@ impl Engine {
     /// Where messages in memory are to be counted.
     pub(crate) fn resident(&self) -> &Arc<AtomicUsize> {
         &self.resident
+    }
+
+    /// Whether one more line about queues, exchanges and bindings may be written to the log.
+    fn logs_topology(&mut self) -> bool {
+        self.topology_lines.allows(self.now.0, "queues, exchanges and bindings")
     }
 
     /// Tells the time, never an earlier one than before, and does what is due then. Its effects are kept until

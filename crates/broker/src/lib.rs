@@ -45,6 +45,7 @@ mod frame;
 #[cfg(any(test, fuzzing))]
 pub mod fuzzing;
 mod identity;
+mod log_budget;
 mod message;
 pub mod node;
 mod options;

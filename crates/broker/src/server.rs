@@ -3,7 +3,6 @@
 //! Does not know the protocol (`connection`) or what is decided with it (`engine`).
 
 mod driver;
-mod log_budget;
 mod outbox;
 mod places;
 mod shared_sum;
@@ -30,11 +29,11 @@ pub use traffic::TrafficTotals;
 
 use crate::connection::{self, Peer};
 use crate::engine::{Command, ConnectionId, Snapshot};
+use crate::log_budget::{Concern, HostBudgets};
 use crate::options::Options;
 use crate::store::{StoreError, StoreMetrics};
 use crate::tls::Secure;
 use driver::Driver;
-use log_budget::LogBudget;
 use places::Places;
 
 /// Batches of commands on their way to the engine, over all connections. A connection that finds it full waits, and
@@ -68,7 +67,8 @@ pub(crate) struct Shared {
     store_trouble: watch::Receiver<Option<Arc<str>>>,
     pub(crate) traffic: Arc<Traffic>,
     pub(crate) places: Arc<Places>,
-    pub(crate) log_budget: LogBudget,
+    /// For lines about those who connect.
+    pub(crate) log_lines: HostBudgets,
     /// Octets of contents that are not whole, over all connections.
     pub(crate) incomplete: SharedSum,
     last_connection: AtomicU64,
@@ -112,7 +112,7 @@ impl Broker {
             store_trouble,
             traffic: Arc::default(),
             places,
-            log_budget: LogBudget::default(),
+            log_lines: HostBudgets::new(),
             incomplete: SharedSum::default(),
             last_connection: AtomicU64::new(0),
         };
@@ -182,7 +182,7 @@ impl Broker {
                 accepted = listener.accept() => match accepted {
                     Ok((stream, peer)) => self.accept(&mut connections, stream, secure.clone(), peer, &shutdown),
                     Err(error) => {
-                        if self.shared.log_budget.allows("the listener") {
+                        if self.shared.log_lines.allow("the listener", Concern::Refusal) {
                             tracing::warn!(%error, "cannot accept a connection");
                         }
                         tokio::time::sleep(ACCEPT_RETRY).await;
@@ -213,7 +213,7 @@ impl Broker {
         let (shared, peer) = (Arc::clone(&self.shared), Peer::from(peer));
         let Some(newcomer) = shared.places.enter() else {
             shared.traffic.refused.add(1);
-            if shared.log_budget.allows(peer.host()) {
+            if shared.log_lines.allow(peer.host(), Concern::Refusal) {
                 let limit = shared.options.limits.connections;
                 tracing::warn!(peer = peer.address, limit, "connection refused: as many are open as may be");
             }
@@ -239,7 +239,7 @@ impl Broker {
             let encrypted = encrypted.unwrap_or_else(|elapsed| Err(elapsed.into()));
             match encrypted {
                 Ok((read, write)) => connection::serve(shared, read, write, peer, Some(newcomer), shutdown).await,
-                Err(error) if shared.log_budget.allows(peer.host()) => {
+                Err(error) if shared.log_lines.allow(peer.host(), Concern::Refusal) => {
                     tracing::info!(peer = peer.address, reason = %error, "connection refused: no TLS");
                 }
                 Err(_) => {}

@@ -16,6 +16,7 @@ use super::{ConnectionError, Peer, sasl};
 use crate::engine::Client;
 use crate::exception::Exception;
 use crate::frame::{FRAME_MIN_BYTES, FrameKind, PROTOCOL_HEADER, decode_method, encode_method, method_ids};
+use crate::log_budget::Concern;
 use crate::options::User;
 use crate::server::{Shared, UserPlace};
 
@@ -162,7 +163,7 @@ impl<'a, R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Handshake<'a, R, W> {
             Ok(user) => user,
             Err(fault) => {
                 shared.traffic.logins_refused.add(1);
-                if shared.log_budget.allows(self.peer.host()) {
+                if shared.log_lines.allow(self.peer.host(), Concern::Refusal) {
                     tracing::warn!(peer = self.peer.address, reason = fault.to_string(), "login refused");
                 }
                 if has_capability(properties, "authentication_failure_close") {

@@ -67,17 +67,14 @@ impl Engine {
             let (name, vhost) = (name.into(), (*vhost.name).into());
             Exception::WrongArgumentType { found, arg: ALTERNATE, kind: EXCHANGE, name, vhost }
         })?;
-        tracing::info!(
-            exchange = name,
-            kind = kind.name(),
-            vhost = &*vhost.name,
-            durable = exchange.durable,
-            internal = exchange.internal,
-            auto_delete = exchange.auto_delete,
-            "exchange declared"
-        );
         let stored = exchange.durable.then(|| exchange.stored(&vhost.name));
         vhost.exchanges.insert(exchange.name.clone(), exchange);
+        let vhost = vhost.name.clone();
+        if self.logs_topology() {
+            let Declare { durable, internal, auto_delete, .. } = declare;
+            let (kind, vhost) = (kind.name(), &*vhost);
+            tracing::info!(exchange = name, kind, vhost, durable, internal, auto_delete, "exchange declared");
+        }
         if let Some(stored) = stored {
             self.storage.change(TopologyChange::ExchangeDeclared(stored));
         }

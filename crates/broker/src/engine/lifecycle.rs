@@ -12,6 +12,9 @@ use super::confirms::Confirms;
 use super::{ChannelKey, Client, Connection, ConnectionId, Effect, Engine, Outbound, VhostId};
 use crate::exception::Exception;
 
+/// What the log calls them when it leaves some out.
+const EXCEPTIONS: &str = "channels and connections closed by the broker";
+
 impl Engine {
     pub(super) fn connect(&mut self, id: ConnectionId, client: Client) {
         let Some(at) = self.vhosts.iter().position(|vhost| *vhost.name == *client.vhost) else {
@@ -58,14 +61,24 @@ impl Engine {
         let Some(connection) = self.connections.get_mut(&key.connection) else { return };
         let client = &connection.client;
         if exception.is_hard() {
-            tracing::info!(peer = client.peer, name = client.name, channel = key.number, reason = %exception,
-                "connection closed by the broker");
+            if self.exception_lines.allows(self.now.0, EXCEPTIONS) {
+                let (channel, reason) = (key.number, exception.to_string());
+                tracing::info!(
+                    peer = client.peer,
+                    name = client.name,
+                    channel,
+                    reason,
+                    "connection closed by the broker"
+                );
+            }
             self.close_connection(key.connection, exception, (class_id, method_id));
             return;
         }
         let Some(state @ ChannelState::Open(_)) = connection.channels.get_mut(&key.number) else { return };
-        tracing::info!(peer = client.peer, name = client.name, channel = key.number, reason = %exception,
-            "channel closed by the broker");
+        if self.exception_lines.allows(self.now.0, EXCEPTIONS) {
+            let (channel, reason) = (key.number, exception.to_string());
+            tracing::info!(peer = client.peer, name = client.name, channel, reason, "channel closed by the broker");
+        }
         let before = std::mem::replace(state, ChannelState::Closing);
         // Confirms for what was accepted before the exception go out before the close.
         if let ChannelState::Open(mut channel) = before {

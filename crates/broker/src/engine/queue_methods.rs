@@ -80,14 +80,16 @@ impl Engine {
         queue.auto_delete = declare.auto_delete;
         queue.owner = declare.exclusive.then_some(key.connection);
         queue.set_arguments(declare.arguments, settings);
-        tracing::info!(
-            queue = &*name,
-            vhost = &*self.vhost(key)?.name,
-            durable = queue.durable,
-            exclusive = declare.exclusive,
-            auto_delete = queue.auto_delete,
-            "queue declared"
-        );
+        if self.logs_topology() {
+            tracing::info!(
+                queue = &*name,
+                vhost = &*self.vhost(key)?.name,
+                durable = queue.durable,
+                exclusive = declare.exclusive,
+                auto_delete = queue.auto_delete,
+                "queue declared"
+            );
+        }
         let vhost = self.vhost_mut(key)?;
         vhost.queues.insert(name.clone(), id);
         if queue.survives() {
@@ -155,7 +157,10 @@ impl Engine {
                 self.storage_changes(stored.map(TopologyChange::Unbound));
             }
         } else if vhost.bind(binding, destination, limit)? {
-            tracing::info!(exchange = source, routing_key, destination = &*target, vhost = &*vhost.name, "bound");
+            let vhost = vhost.name.clone();
+            if self.logs_topology() {
+                tracing::info!(exchange = source, routing_key, destination = &*target, vhost = &*vhost, "bound");
+            }
             self.storage_changes(stored.map(TopologyChange::Bound));
         }
         Ok(())
@@ -238,9 +243,12 @@ impl Engine {
     fn detach_queue(&mut self, id: QueueId) -> BTreeSet<ConsumerId> {
         let Some(mut queue) = self.queues.remove(&id) else { return BTreeSet::new() };
         let vhost = &mut self.vhosts[queue.vhost.0];
-        tracing::info!(queue = &*queue.name, vhost = &*vhost.name, "queue deleted");
         vhost.queues.remove(&queue.name);
         vhost.unbind_all(&Destination::Queue(id));
+        let vhost = vhost.name.clone();
+        if self.logs_topology() {
+            tracing::info!(queue = &*queue.name, vhost = &*vhost, "queue deleted");
+        }
         let (survives, purged) = (queue.survives(), queue.purge());
         self.discard(id, purged, None);
         if survives {
@@ -304,7 +312,10 @@ impl Engine {
             return Err(self.locked(queue));
         }
         let at = Place { kind: QUEUE, name: &queue.name, vhost: &self.vhost(key)?.name };
-        at.flag("durable", declare.durable, queue.durable)?;
+        // An exclusive queue is never durable, whatever was asked for: RabbitMQ does not compare it then.
+        if !declare.exclusive {
+            at.flag("durable", declare.durable, queue.durable)?;
+        }
         at.flag("auto_delete", declare.auto_delete, queue.auto_delete)?;
         at.arguments(&compared(&declare.arguments), &compared(&queue.arguments))
     }

@@ -142,11 +142,17 @@ impl Storage {
 }
 
 impl Engine {
-    /// Takes note of durable exchanges that went, by request or with their last binding.
+    /// Takes note of exchanges that went, by request or with their last binding.
     pub(super) fn collect_topology_changes(&mut self) {
-        for vhost in &mut self.vhosts {
-            for name in vhost.deleted.drain(..) {
-                self.storage.change(TopologyChange::ExchangeDeleted { vhost: vhost.name.clone(), name });
+        for at in 0..self.vhosts.len() {
+            for exchange in std::mem::take(&mut self.vhosts[at].deleted) {
+                let vhost = self.vhosts[at].name.clone();
+                if self.logs_topology() {
+                    tracing::info!(exchange = &*exchange.name, vhost = &*vhost, "exchange deleted");
+                }
+                if exchange.durable {
+                    self.storage.change(TopologyChange::ExchangeDeleted { vhost, name: exchange.name });
+                }
             }
         }
     }

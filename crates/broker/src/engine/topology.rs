@@ -44,8 +44,8 @@ pub(super) struct VirtualHost {
     pub(super) queues: HashMap<Arc<str>, QueueId>,
     bindings: BTreeMap<Destination, Vec<Binding>>,
     binding_count: usize,
-    /// Durable exchanges that were deleted, until someone takes note.
-    pub(super) deleted: Vec<Arc<str>>,
+    /// Exchanges that were deleted, until someone takes note.
+    pub(super) deleted: Vec<Exchange>,
 }
 
 impl VirtualHost {
@@ -180,10 +180,6 @@ impl VirtualHost {
     fn delete_exchanges(&mut self, mut names: Vec<Arc<str>>) {
         while let Some(name) = names.pop() {
             let Some(exchange) = self.exchanges.remove(&name) else { continue };
-            tracing::info!(exchange = &*name, vhost = &*self.name, "exchange deleted");
-            if exchange.durable {
-                self.deleted.push(name.clone());
-            }
             if exchange.binding_count() > 0 {
                 self.bindings.retain(|_, bindings| {
                     bindings.retain(|binding| binding.source != name);
@@ -191,6 +187,7 @@ impl VirtualHost {
                 });
                 self.binding_count -= exchange.binding_count();
             }
+            self.deleted.push(exchange);
             let destination = Destination::Exchange(name);
             for binding in self.bindings.remove(&destination).unwrap_or_default() {
                 self.unlink(&binding, &destination, &mut names);

@@ -261,7 +261,11 @@ impl Engine {
         match queue.upkeep.unused_since.map(|since| since.after(expires)) {
             None => self.touch(id),
             Some(end) if end <= self.now => {
-                tracing::info!(queue = &*queue.name, "a queue was unused for too long");
+                let (queue, vhost) = (queue.name.clone(), queue.vhost);
+                if self.logs_topology() {
+                    let vhost = &*self.vhosts[vhost.0].name;
+                    tracing::info!(queue = &*queue, vhost, "a queue was unused for too long");
+                }
                 self.remove_queue(id);
             }
             Some(end) => {
