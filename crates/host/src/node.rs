@@ -231,7 +231,7 @@ where
         (None, Some(first_line)) => told_topology(first_line).await?,
         (None, None) => return Err(NodeError::NoTopology),
     };
-    info!("listens on {}", sockets::described(&listener, &sockets));
+    let listens_on = sockets::described(&listener, &sockets);
     let peers: PeersOptions = config.section("peers")?;
     let runs: RunOptions = config.section("run")?;
     let http: HttpOptions = config.section("http")?;
@@ -247,6 +247,7 @@ where
         shutdown,
     });
     let roles = roles(host.clone(), sockets).await.map_err(|source| NodeError::Role { node: spec.name, source })?;
+    info!("listens on {listens_on}");
     live_with(&host, roles, listener, &http).await;
     Ok(())
 }

@@ -37,7 +37,7 @@ pub struct Need {
 impl Need {
     pub(crate) fn complaint(&self) -> Option<String> {
         let fault = self.fault.as_ref()?;
-        Some(format!("{} is not there for {} s: {fault}", self.needs, self.since_s))
+        Some(format!("{} has not been there for {} s: {fault}", self.needs, self.since_s))
     }
 }
 

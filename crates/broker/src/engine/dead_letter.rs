@@ -150,17 +150,20 @@ fn record(headers: &mut RawTable, message: &Message, queue: &str, reason: Reason
 fn first_death(message: &Message, queue: &str, reason: Reason, now: Timestamp) -> RawTable {
     let mut death = RawTable::default();
     let properties = PropertyView::parse(message.content.properties());
+    // With the keys of CC, but not of BCC, which nobody is to see.
+    let extra = ExtraKeys::parse(Some(&headers(message).encoded())).map(|extra| extra.keys).unwrap_or_default();
     if let Some(expiration) = properties.and_then(|properties| properties.expiration) {
         death.set("original-expiration", &long_string(expiration));
     }
     let text = |text: &str| long_string(text.as_bytes());
+    let keys: Vec<_> = std::iter::once(&message.routing_key).chain(&extra).map(|key| text(key)).collect();
     death
         .with("count", &long(1))
         .with("reason", &text(reason.name()))
         .with("queue", &text(queue))
         .with("time", &timestamp(now.0 / 1000))
         .with("exchange", &text(&message.exchange))
-        .with("routing-keys", &array(&[text(&message.routing_key)]))
+        .with("routing-keys", &array(&keys))
 }
 
 /// Whether a message has been in this queue before and came back without anyone having rejected it on the way: it would

@@ -47,6 +47,15 @@ async fn another_declaration_of_a_queue_is_406() {
 }
 
 #[tokio::test]
+async fn an_exclusive_queue_is_the_same_durable_or_not() {
+    let server = Server::start().await;
+    let (_connection, channel) = server.channel().await;
+    let exclusive = QueueDeclareOptions { exclusive: true, ..Default::default() };
+    declare(&channel, "own", exclusive).await;
+    declare(&channel, "own", QueueDeclareOptions { durable: true, ..exclusive }).await;
+}
+
+#[tokio::test]
 async fn a_wrong_argument_of_a_queue_is_406() {
     let server = Server::start().await;
     let (_connection, channel) = server.channel().await;

@@ -94,6 +94,10 @@ impl Bound {
             Form::Switch => text.trim().parse().map_or_else(|_| as_text(), Value::Boolean),
             Form::Integer(_) => text.trim().parse().map_or_else(|_| as_text(), Value::Integer),
             Form::Entries(..) if text.trim_start().starts_with('[') => array(text).unwrap_or_else(as_text),
+            // Nothing that a list may hold begins so; an IPv6 address begins with the bracket alone.
+            Form::List(..) if ["[\"", "['"].iter().any(|start| text.trim_start().starts_with(start)) => {
+                array(text).unwrap_or_else(as_text)
+            }
             Form::List(..) | Form::Entries(..) if text.trim().is_empty() => Value::Array(Vec::new()),
             Form::List(..) | Form::Entries(..) => {
                 Value::Array(text.split(',').map(|item| Value::String(item.trim().to_owned())).collect())

@@ -108,6 +108,10 @@ fn each_type_is_read_from_each_source() {
         payload_max: Size,
         allowed_hosts: Vec<String>,
     }
+    let hosts = |flag: &str| with_flag(flag).unwrap().section::<Read>("http").unwrap().allowed_hosts;
+    assert_eq!(hosts("http.allowed_hosts=[\"lab.local\", '[::1]']"), ["lab.local", "[::1]"]);
+    assert_eq!(hosts("http.allowed_hosts=[::1],other"), ["[::1]", "other"]);
+    assert!(with_flag("http.allowed_hosts=[\"lab.local\"").is_err());
     let lists = with_flag("http.allowed_hosts=lab.local, other").unwrap();
     let read: Read = lists.section("http").unwrap();
     assert_eq!(read.allowed_hosts, ["lab.local", "other"]);

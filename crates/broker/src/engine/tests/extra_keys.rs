@@ -44,6 +44,21 @@ fn recipients_and_publishers_see_no_blind_copies() {
 }
 
 #[test]
+fn a_death_names_all_keys_but_the_blind_ones() {
+    let mut bench = Bench::new(Limits::default());
+    bench.declare("dead");
+    let to_dead = [("x-dead-letter-exchange", text("")), ("x-dead-letter-routing-key", text("dead"))];
+    bench.declare_with("none", &[&to_dead[..], &[("x-max-length", number(0))]].concat());
+    let (cc, bcc) = (one_key("CC", b'x'), one_key("BCC", b'y'));
+    bench.publish_with(PUBLISHER, "", "none", &headers(&[&cc, &bcc]), 1);
+    let letters = bench.take_all("dead");
+    let Some(AMQPValue::FieldArray(deaths)) = letters[0].1.inner().get("x-death") else { panic!("{letters:?}") };
+    let [AMQPValue::FieldTable(death)] = deaths.as_slice() else { panic!("{deaths:?}") };
+    let keys = AMQPValue::FieldArray(vec![text("none"), text("x")].into());
+    assert_eq!(death.inner().get("routing-keys"), Some(&keys));
+}
+
+#[test]
 fn a_header_of_another_type_closes_the_channel() {
     let mut bench = Bench::new(Limits::default());
     let refused = bench.publish_with(PUBLISHER, "", "q", &headers(&[b"\x02CCt\x01"]), 1);
