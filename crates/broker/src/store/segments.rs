@@ -247,7 +247,11 @@ impl<D: Disk> Segments<D> {
     /// ends before there is a next segment, all that is whole is better than that.
     fn abandon(&mut self) {
         self.failed();
-        self.head = None;
+        // One in which nothing counts yet is written anew from its start, so that a full disk does not get an empty
+        // segment with every attempt.
+        if self.synced_length > HEADER_OCTETS as u64 {
+            self.head = None;
+        }
         if !self.is_synced() {
             // Nothing survives a restart anyway, so what was written stays as good as it was.
             (self.synced_length, self.synced_batch) = (self.segments.back().map_or(0, |s| s.length), self.last_batch);
