@@ -33,11 +33,13 @@ pub struct Peer {
     pub address: String,
     /// Whether it is on this machine, and so may use the default password.
     pub loopback: bool,
+    /// Whether what it sends and gets is encrypted on the way.
+    pub tls: bool,
 }
 
 impl From<SocketAddr> for Peer {
     fn from(address: SocketAddr) -> Self {
-        Self { address: address.to_string(), loopback: address.ip().to_canonical().is_loopback() }
+        Self { address: address.to_string(), loopback: address.ip().to_canonical().is_loopback(), tls: false }
     }
 }
 
@@ -170,6 +172,7 @@ where
         inbox,
         engine: shared.engine.clone(),
         traffic: Arc::clone(&shared.traffic),
+        octets: Arc::clone(source.octets()),
         encoded: 0,
         connection,
         frame_max,

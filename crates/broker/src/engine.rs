@@ -72,7 +72,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use amq_protocol::protocol::AMQPClass;
 
-pub(crate) use command::{ChannelKey, Client, Command, ConnectionId, Effect, Outbound};
+pub(crate) use command::{ChannelKey, Client, Command, ConnectionId, Effect, Octets, Outbound};
 pub use queue::QueueTotals;
 pub use snapshot::{
     BindingSnapshot, ChannelSnapshot, ConnectionSnapshot, ConsumerSnapshot, ExchangeSnapshot, QueueSnapshot, Snapshot,
@@ -114,6 +114,7 @@ struct Connection {
     publishes: bool,
     /// Whether it was told `connection.blocked`.
     blocked: bool,
+    connected_at: Timestamp,
 }
 
 /// The state of a broker.

@@ -118,7 +118,7 @@ async fn connect_and_send(stream: &[u8]) {
     let (client, server) = tokio::io::duplex(1 << 16);
     let (mut from_broker, mut to_broker) = tokio::io::split(client);
     let (read, write) = tokio::io::split(server);
-    let peer = Peer { address: "fuzz:1".to_owned(), loopback: true };
+    let peer = Peer { address: "fuzz:1".to_owned(), loopback: true, tls: false };
     let serve = broker.serve_connection(read, write, peer, CancellationToken::new());
     let talk = async {
         // Either may fail when the broker has closed the connection.

@@ -14,6 +14,7 @@
 //!   document
 //! * `frame`: bytes to frames, frames to methods and contents, and back
 //! * `identity`, `message`: what engine and store speak of
+//! * `arguments`: what was said at a declaration, as JSON
 //! * `exception`: every reason to close a channel or a connection
 //! * `options`: every bound and choice
 //! * `permission`: what a user may do with which names
@@ -38,6 +39,7 @@
 //! refused with 540. `x-queue-mode` and what else concerns how RabbitMQ keeps a queue is accepted and has **no effect**.
 //! `no-local` is ignored, as in RabbitMQ.
 
+mod arguments;
 mod connection;
 mod engine;
 mod exception;
@@ -56,6 +58,7 @@ mod simulation;
 mod store;
 mod tls;
 
+pub use arguments::Arguments;
 pub use connection::Peer;
 pub use engine::{
     BindingSnapshot, ChannelSnapshot, ConnectionSnapshot, ConsumerSnapshot, ExchangeSnapshot, QueueSnapshot,

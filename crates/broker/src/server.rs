@@ -210,7 +210,7 @@ impl Broker {
         peer: SocketAddr,
         shutdown: &CancellationToken,
     ) {
-        let (shared, peer) = (Arc::clone(&self.shared), Peer::from(peer));
+        let (shared, peer) = (Arc::clone(&self.shared), Peer { tls: secure.is_some(), ..Peer::from(peer) });
         let Some(newcomer) = shared.places.enter() else {
             shared.traffic.refused.add(1);
             if shared.log_lines.allow(peer.host(), Concern::Refusal) {

@@ -177,6 +177,8 @@ impl<'a, R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Handshake<'a, R, W> {
             peer: self.peer.address.clone(),
             name: client_name(properties),
             user: user.name().to_owned(),
+            tls: self.peer.tls,
+            octets: Arc::clone(self.source.octets()),
             consumer_cancel_notify: has_capability(properties, "consumer_cancel_notify"),
             blocked_notify: has_capability(properties, "connection.blocked"),
             ..Client::default()

@@ -3,11 +3,13 @@
 //! Does not know what the frames mean.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncReadExt};
 
 use super::ConnectionError;
+use crate::engine::Octets;
 use crate::exception::Exception;
 use crate::frame::{Frame, FrameReader};
 use crate::server::Traffic;
@@ -21,13 +23,19 @@ pub(super) struct FrameSource<R> {
     transport: R,
     frames: FrameReader,
     traffic: Arc<Traffic>,
+    octets: Arc<Octets>,
     /// Frames taken since the last read, not yet counted.
     taken: u64,
 }
 
 impl<R: AsyncRead + Unpin> FrameSource<R> {
     pub(super) fn new(transport: R, frame_max: u32, traffic: Arc<Traffic>) -> Self {
-        Self { transport, frames: FrameReader::new(frame_max), traffic, taken: 0 }
+        Self { transport, frames: FrameReader::new(frame_max), traffic, octets: Arc::default(), taken: 0 }
+    }
+
+    /// Where it counts what it reads.
+    pub(super) fn octets(&self) -> &Arc<Octets> {
+        &self.octets
     }
 
     pub(super) fn set_frame_max(&mut self, frame_max: u32) {
@@ -43,6 +51,7 @@ impl<R: AsyncRead + Unpin> FrameSource<R> {
             0 => Err(ConnectionError::HungUp),
             read => {
                 self.traffic.received_bytes.add(read as u64);
+                self.octets.received.fetch_add(read as u64, Ordering::Relaxed);
                 Ok(())
             }
         }

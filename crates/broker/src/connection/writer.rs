@@ -4,6 +4,7 @@
 
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use amq_protocol::protocol::AMQPClass;
@@ -13,7 +14,7 @@ use tokio::io::{AsyncWrite, AsyncWriteExt};
 use tokio::sync::mpsc;
 use tokio::time::{Interval, MissedTickBehavior, interval};
 
-use crate::engine::{Command, ConnectionId, Outbound};
+use crate::engine::{Command, ConnectionId, Octets, Outbound};
 use crate::frame::{
     ContentMethod, FRAME_OVERHEAD_BYTES, encode_body, encode_confirm, encode_content_header, encode_content_method,
     encode_heartbeat, encode_method,
@@ -31,6 +32,7 @@ pub(super) struct Writer<W> {
     pub(super) inbox: OutboxReceiver,
     pub(super) engine: mpsc::Sender<Input>,
     pub(super) traffic: Arc<Traffic>,
+    pub(super) octets: Arc<Octets>,
     /// Frames encoded since the last write, not yet counted.
     pub(super) encoded: u64,
     pub(super) connection: ConnectionId,
@@ -167,6 +169,7 @@ impl<W: AsyncWrite + Unpin> Writer<W> {
             }
         }
         self.traffic.sent_bytes.add(written as u64);
+        self.octets.sent.fetch_add(written as u64, Ordering::Relaxed);
         self.traffic.sent_frames.add(std::mem::take(&mut self.encoded));
         out.clear();
         self.patiently(async |sink| sink.flush().await).await

@@ -3,6 +3,7 @@
 //! Values only. Does not know who carries the effects out.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 
 use amq_protocol::protocol::AMQPClass;
 use amq_protocol::protocol::basic::Publish;
@@ -25,8 +26,15 @@ pub(crate) struct ChannelKey {
     pub(crate) number: u16,
 }
 
+/// Octets that went over a connection so far, encryption aside. Counted once for each read and write.
+#[derive(Debug, Default)]
+pub(crate) struct Octets {
+    pub(crate) received: AtomicU64,
+    pub(crate) sent: AtomicU64,
+}
+
 /// Who is at the other end of a connection.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Client {
     /// The address it connects from.
     pub(crate) peer: String,
@@ -35,6 +43,9 @@ pub(crate) struct Client {
     /// Who logged in.
     pub(crate) user: String,
     pub(crate) vhost: String,
+    /// Whether the connection is encrypted.
+    pub(crate) tls: bool,
+    pub(crate) octets: Arc<Octets>,
     /// What the user may do there.
     pub(crate) permissions: Arc<Permissions>,
     /// The highest channel number agreed upon.

@@ -69,7 +69,7 @@ pub(super) struct Exchange {
     pub(super) durable: bool,
     pub(super) auto_delete: bool,
     pub(super) internal: bool,
-    pub(super) arguments: FieldTable,
+    pub(super) arguments: Arc<FieldTable>,
     /// Where messages go that this exchange has no destination for (`alternate-exchange`).
     pub(super) alternate: Option<Arc<str>>,
     router: Router,
@@ -84,7 +84,7 @@ impl Exchange {
             ExchangeKind::Topic => Router::Topic(TopicTrie::default()),
             ExchangeKind::Headers => Router::Headers(Vec::new()),
         };
-        let arguments = FieldTable::default();
+        let arguments = Arc::default();
         let (durable, auto_delete, internal) = (false, false, false);
         Self { name, kind, durable, auto_delete, internal, arguments, alternate: None, router, binding_count: 0 }
     }
@@ -97,7 +97,7 @@ impl Exchange {
         if let Some(value) = arguments.inner().get(ALTERNATE) {
             self.alternate = Some(text(value).ok_or_else(|| type_name(value))?.into());
         }
-        self.arguments = arguments;
+        self.arguments = arguments.into();
         Ok(())
     }
 
@@ -109,7 +109,7 @@ impl Exchange {
             kind: self.kind.name().into(),
             auto_delete: self.auto_delete,
             internal: self.internal,
-            arguments: self.arguments.clone(),
+            arguments: FieldTable::clone(&self.arguments),
         }
     }
 

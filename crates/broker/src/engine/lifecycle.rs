@@ -31,6 +31,7 @@ impl Engine {
             congested: false,
             publishes: false,
             blocked: false,
+            connected_at: self.now,
         };
         self.connections.insert(id, connection);
     }

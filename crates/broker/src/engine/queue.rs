@@ -40,7 +40,7 @@ pub(super) struct Queue {
     pub(super) auto_delete: bool,
     /// The one connection that may use the queue, and with which it ends.
     pub(super) owner: Option<ConnectionId>,
-    pub(super) arguments: FieldTable,
+    pub(super) arguments: Arc<FieldTable>,
     /// What the arguments mean.
     pub(super) settings: QueueArguments,
     ready: Ready,
@@ -71,7 +71,7 @@ impl Queue {
             durable: false,
             auto_delete: false,
             owner: None,
-            arguments: FieldTable::default(),
+            arguments: Arc::default(),
             settings: QueueArguments::default(),
             ready: Ready::new(0),
             upkeep: Upkeep::default(),
@@ -89,7 +89,7 @@ impl Queue {
     /// Takes its optional arguments, as they came and as what they mean; before its first message.
     pub(super) fn set_arguments(&mut self, arguments: FieldTable, settings: QueueArguments) {
         self.ready = Ready::new(settings.max_priority);
-        (self.arguments, self.settings) = (arguments, settings);
+        (self.arguments, self.settings) = (arguments.into(), settings);
     }
 
     /// Whether it outlives the broker: durable, and not tied to a connection.

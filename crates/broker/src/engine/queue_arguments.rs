@@ -62,6 +62,11 @@ pub(super) struct QueueArguments {
 }
 
 impl QueueArguments {
+    /// The type of queue, as `x-queue-type` names it.
+    pub(super) fn queue_type(&self) -> &'static str {
+        if self.quorum { "quorum" } else { "classic" }
+    }
+
     /// When a message expires in this queue that was accepted at `published_at` and has this expiry of its own.
     pub(super) fn expires_at(&self, published_at: Timestamp, own: Timestamp) -> Timestamp {
         self.message_ttl.map_or(own, |ttl| own.min(published_at.after(ttl)))

@@ -93,7 +93,8 @@ impl Engine {
         let vhost = self.vhost_mut(key)?;
         vhost.queues.insert(name.clone(), id);
         if queue.survives() {
-            let (vhost, auto_delete, arguments) = (vhost.name.clone(), queue.auto_delete, queue.arguments.clone());
+            let (vhost, auto_delete, arguments) =
+                (vhost.name.clone(), queue.auto_delete, FieldTable::clone(&queue.arguments));
             let stored = StoredQueue { id, vhost, name, auto_delete, arguments };
             self.storage.change(TopologyChange::QueueDeclared(stored));
         }
@@ -148,7 +149,7 @@ impl Engine {
         let limit = self.limits.bindings;
         let target = self.destination_name(&destination);
         let vhost = self.vhost(key)?;
-        let binding = Binding { source: source.into(), key: routing_key.into(), arguments };
+        let binding = Binding { source: source.into(), key: routing_key.into(), arguments: arguments.into() };
         let survives = vhost.exchange(source)?.durable && self.destination_survives(vhost, &destination);
         let stored = survives.then(|| stored_binding(vhost, &binding, &destination));
         let vhost = self.vhost_mut(key)?;
@@ -336,7 +337,7 @@ fn stored_binding(vhost: &VirtualHost, binding: &Binding, destination: &Destinat
         source: binding.source.clone(),
         destination,
         key: (*binding.key).into(),
-        arguments: binding.arguments.clone(),
+        arguments: FieldTable::clone(&binding.arguments),
     }
 }
 

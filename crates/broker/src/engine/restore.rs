@@ -87,7 +87,7 @@ impl Engine {
             StoredDestination::Queue(id) => Destination::Queue(id),
             StoredDestination::Exchange(name) => Destination::Exchange(name),
         };
-        let binding = Binding { source: stored.source, key: (*stored.key).into(), arguments: stored.arguments };
+        let binding = Binding { source: stored.source, key: (*stored.key).into(), arguments: stored.arguments.into() };
         // The bounds were checked when it was bound; lower ones since then do not take it away.
         if let Err(exception) = self.vhosts[at].bind(binding, destination, usize::MAX) {
             tracing::error!(%exception, "a stored binding cannot be restored");

@@ -1,17 +1,21 @@
 //! A look at the engine from outside, for metrics and pages.
 //!
-//! Copies; holds nothing of the engine. Does not know how it will be shown.
+//! Copies, or shares what does not change; holds nothing of the engine. Does not know how it will be shown.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use serde::Serialize;
 
-use super::channel::ChannelState;
+use super::channel::{ChannelState, Consumer};
 use super::pressure::Alarm;
 use super::queue::QueueTotals;
 use super::topology::Destination;
-use super::{ChannelKey, Connection, Engine};
+use super::{ChannelKey, Connection, ConsumerId, Engine};
+use crate::arguments::Arguments;
 
 /// Everything a broker holds at one moment.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct Snapshot {
     /// Open connections, oldest first.
     pub connections: Vec<ConnectionSnapshot>,
@@ -46,6 +50,16 @@ pub struct ConnectionSnapshot {
     pub channels: Vec<ChannelSnapshot>,
     /// Octets of deliveries on their way to it.
     pub backlog_bytes: usize,
+    /// Octets it sent, after decryption.
+    pub recv_oct: u64,
+    /// Octets written to it since it logged in, before encryption.
+    pub send_oct: u64,
+    /// When it had logged in, in milliseconds since 1970 in UTC.
+    pub connected_at: u64,
+    /// Whether it is encrypted.
+    pub tls: bool,
+    /// Whether it has published and is held back, because memory or disk is used up.
+    pub blocked: bool,
 }
 
 /// An open channel.
@@ -66,7 +80,7 @@ pub struct ChannelSnapshot {
 }
 
 /// A queue.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct QueueSnapshot {
     /// Its name.
     pub name: String,
@@ -78,6 +92,11 @@ pub struct QueueSnapshot {
     pub auto_delete: bool,
     /// Whether it belongs to one connection.
     pub exclusive: bool,
+    /// `classic` or `quorum`, as it was declared.
+    #[serde(rename = "type")]
+    pub queue_type: &'static str,
+    /// Its optional arguments, as they were declared.
+    pub arguments: Arguments,
     /// Messages that wait for a consumer.
     pub ready: usize,
     /// Octets of those, in memory or on disk: properties and bodies; bodies alone where `x-max-length-bytes` bounds them.
@@ -91,7 +110,7 @@ pub struct QueueSnapshot {
 }
 
 /// An exchange.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct ExchangeSnapshot {
     /// Its name.
     pub name: String,
@@ -105,10 +124,12 @@ pub struct ExchangeSnapshot {
     pub auto_delete: bool,
     /// Whether clients may not publish to it.
     pub internal: bool,
+    /// Its optional arguments, as they were declared.
+    pub arguments: Arguments,
 }
 
 /// A binding from an exchange to a queue or an exchange.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct BindingSnapshot {
     /// The virtual host.
     pub vhost: String,
@@ -120,6 +141,8 @@ pub struct BindingSnapshot {
     pub to_exchange: bool,
     /// The binding key.
     pub routing_key: String,
+    /// Its optional arguments; what a headers exchange looks for.
+    pub arguments: Arguments,
 }
 
 /// A consumer of a queue.
@@ -145,12 +168,20 @@ pub struct ConsumerSnapshot {
     pub prefetch: u16,
     /// How many are.
     pub unacknowledged: usize,
+    /// Whether the queue is to have no other consumer.
+    pub exclusive: bool,
+    /// `x-priority`, 0 without it: those of a higher one are served first.
+    pub priority: i64,
+    /// Whether it is served; `false` while it waits behind the queue's single active consumer.
+    pub active: bool,
 }
 
 impl Engine {
     /// Everything there is, copied.
     pub(crate) fn snapshot(&self) -> Snapshot {
-        let connections = self.connections.iter().map(|(id, connection)| connection_snapshot(id.0, connection));
+        let alarm = self.pressure.alarm;
+        let snapshot = |id, connection| connection_snapshot(id, connection, alarm.is_some());
+        let connections = self.connections.iter().map(|(id, connection)| snapshot(id.0, connection));
         Snapshot {
             connections: connections.collect(),
             queues: self.queue_snapshots(),
@@ -158,7 +189,7 @@ impl Engine {
             bindings: self.binding_snapshots(),
             consumers: self.consumer_snapshots(),
             held_bytes: self.held_bytes(),
-            blocked: self.pressure.alarm.map(Alarm::reason),
+            blocked: alarm.map(Alarm::reason),
         }
     }
 
@@ -169,6 +200,8 @@ impl Engine {
             durable: queue.durable,
             auto_delete: queue.auto_delete,
             exclusive: queue.owner.is_some(),
+            queue_type: queue.settings.queue_type(),
+            arguments: Arguments(Arc::clone(&queue.arguments)),
             ready: queue.ready_count(),
             ready_bytes: queue.ready_bytes(),
             unacknowledged: queue.unacknowledged,
@@ -187,31 +220,38 @@ impl Engine {
                 durable: exchange.durable,
                 auto_delete: exchange.auto_delete,
                 internal: exchange.internal,
+                arguments: Arguments(Arc::clone(&exchange.arguments)),
             })
         });
         in_vhosts.collect()
     }
 
     fn consumer_snapshots(&self) -> Vec<ConsumerSnapshot> {
-        let consumers = self.consumers.values().filter_map(|consumer| {
-            let ChannelKey { connection, number } = consumer.channel;
-            let client = &self.connections.get(&connection)?.client;
-            Some(ConsumerSnapshot {
-                tag: consumer.tag.to_string(),
-                queue: self.queues.get(&consumer.queue)?.name.to_string(),
-                vhost: client.vhost.clone(),
-                connection: connection.0,
-                channel: number,
-                peer: client.peer.clone(),
-                user: client.user.clone(),
-                no_ack: consumer.no_ack,
-                prefetch: consumer.prefetch,
-                unacknowledged: consumer.outstanding,
-            })
-        });
+        let consumers = self.consumers.iter().filter_map(|(id, consumer)| self.consumer_snapshot(*id, consumer));
         let mut consumers: Vec<_> = consumers.collect();
         consumers.sort_by_key(|consumer| (consumer.connection, consumer.channel));
         consumers
+    }
+
+    fn consumer_snapshot(&self, id: ConsumerId, consumer: &Consumer) -> Option<ConsumerSnapshot> {
+        let ChannelKey { connection, number } = consumer.channel;
+        let client = &self.connections.get(&connection)?.client;
+        let queue = self.queues.get(&consumer.queue)?;
+        Some(ConsumerSnapshot {
+            tag: consumer.tag.to_string(),
+            queue: queue.name.to_string(),
+            vhost: client.vhost.clone(),
+            connection: connection.0,
+            channel: number,
+            peer: client.peer.clone(),
+            user: client.user.clone(),
+            no_ack: consumer.no_ack,
+            prefetch: consumer.prefetch,
+            unacknowledged: consumer.outstanding,
+            exclusive: queue.exclusive_consumer,
+            priority: consumer.priority,
+            active: !queue.settings.single_active_consumer || queue.active == Some(id),
+        })
     }
 
     fn binding_snapshots(&self) -> Vec<BindingSnapshot> {
@@ -222,13 +262,14 @@ impl Engine {
                 destination: self.destination_name(destination).to_string(),
                 to_exchange: matches!(destination, Destination::Exchange(_)),
                 routing_key: binding.key.to_string(),
+                arguments: Arguments(Arc::clone(&binding.arguments)),
             })
         });
         in_vhosts.collect()
     }
 }
 
-fn connection_snapshot(id: u64, connection: &Connection) -> ConnectionSnapshot {
+fn connection_snapshot(id: u64, connection: &Connection, alarmed: bool) -> ConnectionSnapshot {
     let channels = connection.channels.iter().filter_map(|(number, state)| match state {
         ChannelState::Closing => None,
         ChannelState::Open(channel) => Some(ChannelSnapshot {
@@ -248,5 +289,10 @@ fn connection_snapshot(id: u64, connection: &Connection) -> ConnectionSnapshot {
         vhost: connection.client.vhost.clone(),
         channels: channels.collect(),
         backlog_bytes: connection.backlog,
+        recv_oct: connection.client.octets.received.load(Ordering::Relaxed),
+        send_oct: connection.client.octets.sent.load(Ordering::Relaxed),
+        connected_at: connection.connected_at.0,
+        tls: connection.client.tls,
+        blocked: alarmed && connection.publishes,
     }
 }

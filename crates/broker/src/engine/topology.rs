@@ -24,7 +24,7 @@ pub(super) enum Destination {
 pub(super) struct Binding {
     pub(super) source: Arc<str>,
     pub(super) key: Box<str>,
-    pub(super) arguments: FieldTable,
+    pub(super) arguments: Arc<FieldTable>,
 }
 
 /// The exchanges every virtual host has (section 3.1.3; `amq.headers` is RabbitMQ's second name for `amq.match`).

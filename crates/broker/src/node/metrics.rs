@@ -158,7 +158,7 @@ fn as_gauge(value: usize) -> i64 {
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
-    use crate::QueueTotals;
+    use crate::{Arguments, QueueTotals};
 
     pub(in super::super) fn queue(name: &str, ready: usize) -> QueueSnapshot {
         QueueSnapshot {
@@ -167,6 +167,8 @@ pub(super) mod tests {
             durable: false,
             auto_delete: false,
             exclusive: false,
+            queue_type: "classic",
+            arguments: Arguments::default(),
             ready,
             ready_bytes: 0,
             unacknowledged: 0,

@@ -35,11 +35,14 @@ async fn fill_and_drain(scratch: &Scratch, set: &[&str], reason: &str) {
     until_ready(&program, Some(reason)).await;
     until_logged(scratch, reason).await;
     assert_eq!(metric(&program, "blocked"), 1);
+    let held_back = || program.json("/connections").iter().any(|connection| connection["blocked"] == true);
+    assert!(held_back());
     publisher.take_confirmed();
 
     let drained = consume_some(&program, publisher.confirmed.len()).await;
     publisher.until_blocked(false).await;
     until_ready(&program, None).await;
+    assert!(!held_back());
     publisher.settle().await;
     publisher.publish_each(3).await;
     program.kill();

@@ -16,6 +16,7 @@ mod harness;
 mod hostile;
 mod limits;
 mod messages;
+mod pages;
 mod process;
 mod program;
 mod queue_arguments;
