@@ -74,6 +74,7 @@ use amq_protocol::protocol::AMQPClass;
 
 pub(crate) use command::{ChannelKey, Client, Command, ConnectionId, Effect, Octets, Outbound};
 pub use queue::QueueTotals;
+pub(crate) use snapshot::QueueSample;
 pub use snapshot::{
     BindingSnapshot, ChannelSnapshot, ConnectionSnapshot, ConsumerSnapshot, ExchangeSnapshot, QueueSnapshot, Snapshot,
 };

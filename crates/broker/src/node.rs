@@ -90,7 +90,7 @@ pub async fn roles(host: Host, sockets: Sockets) -> Result<Vec<Role>, Box<dyn Er
     watch_store(&host, &broker);
     close_after(&host, &broker, listeners);
     metrics::offer(&host, &broker, settings.metrics_queues_max);
-    Ok(vec![pages::role(broker)])
+    Ok(vec![pages::role(&host, broker)])
 }
 
 /// Where the system bounds the size of files (`ulimit -f`), lets writing beyond it fail, as on a full disk, instead of

@@ -28,7 +28,7 @@ pub(crate) use traffic::Traffic;
 pub use traffic::TrafficTotals;
 
 use crate::connection::{self, Peer};
-use crate::engine::{Command, ConnectionId, Snapshot};
+use crate::engine::{Command, ConnectionId, QueueSample, Snapshot};
 use crate::log_budget::{Concern, HostBudgets};
 use crate::options::Options;
 use crate::store::{StoreError, StoreMetrics};
@@ -125,9 +125,7 @@ impl Broker {
     /// # Errors
     /// [`BrokerError::Store`] if that cannot be written; [`BrokerError::EngineEnded`] after a defect.
     pub async fn close(&self) -> Result<(), BrokerError> {
-        let (reply, answer) = oneshot::channel();
-        self.shared.engine.send(Input::Close(reply)).await.map_err(|_| BrokerError::EngineEnded)?;
-        Ok(answer.await.map_err(|_| BrokerError::EngineEnded)??)
+        Ok(self.ask(Input::Close).await??)
     }
 
     /// What the store counts; `None` when everything is in memory.
@@ -263,8 +261,17 @@ impl Broker {
     /// # Errors
     /// [`BrokerError::EngineEnded`] after a defect.
     pub async fn snapshot(&self) -> Result<Snapshot, BrokerError> {
+        self.ask(Input::Snapshot).await
+    }
+
+    /// What each queue did so far, ascending by queue.
+    pub(crate) async fn queue_samples(&self) -> Result<Vec<QueueSample>, BrokerError> {
+        self.ask(Input::QueueSamples).await
+    }
+
+    async fn ask<T>(&self, question: impl FnOnce(oneshot::Sender<T>) -> Input) -> Result<T, BrokerError> {
         let (reply, answer) = oneshot::channel();
-        self.shared.engine.send(Input::Snapshot(reply)).await.map_err(|_| BrokerError::EngineEnded)?;
+        self.shared.engine.send(question(reply)).await.map_err(|_| BrokerError::EngineEnded)?;
         answer.await.map_err(|_| BrokerError::EngineEnded)
     }
 

@@ -13,6 +13,7 @@ use super::queue::QueueTotals;
 use super::topology::Destination;
 use super::{ChannelKey, Connection, ConsumerId, Engine};
 use crate::arguments::Arguments;
+use crate::identity::QueueId;
 
 /// Everything a broker holds at one moment.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
@@ -79,9 +80,15 @@ pub struct ChannelSnapshot {
     pub confirms: bool,
 }
 
+/// What a queue did until some moment.
+pub(crate) type QueueSample = (QueueId, QueueTotals);
+
 /// A queue.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct QueueSnapshot {
+    /// Tells it from others that had the same name before.
+    #[serde(skip)]
+    pub(crate) id: QueueId,
     /// Its name.
     pub name: String,
     /// The virtual host.
@@ -193,8 +200,14 @@ impl Engine {
         }
     }
 
+    /// What each queue did so far, ascending by queue.
+    pub(crate) fn queue_samples(&self) -> Vec<QueueSample> {
+        self.queues.iter().map(|(id, queue)| (*id, queue.totals)).collect()
+    }
+
     fn queue_snapshots(&self) -> Vec<QueueSnapshot> {
-        let queues = self.queues.values().map(|queue| QueueSnapshot {
+        let queues = self.queues.iter().map(|(id, queue)| QueueSnapshot {
+            id: *id,
             name: queue.name.to_string(),
             vhost: self.vhosts[queue.vhost.0].name.to_string(),
             durable: queue.durable,

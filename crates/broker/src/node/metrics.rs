@@ -158,10 +158,12 @@ fn as_gauge(value: usize) -> i64 {
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
+    use crate::identity::QueueId;
     use crate::{Arguments, QueueTotals};
 
     pub(in super::super) fn queue(name: &str, ready: usize) -> QueueSnapshot {
         QueueSnapshot {
+            id: QueueId(1),
             name: name.to_owned(),
             vhost: "/".to_owned(),
             durable: false,

@@ -4,10 +4,11 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use axum::extract::State;
+use crosstalk_host::Host;
 use crosstalk_host::http::{Endpoint, Kind, Param, Params, Pretty, Refusal, Role};
 use serde::Serialize;
 
-use super::rates::{QueueRates, Rates};
+use super::rates::{self, QueueRates, Rates};
 use crate::{
     BindingSnapshot, Broker, ChannelSnapshot, ConnectionSnapshot, ConsumerSnapshot, ExchangeSnapshot, QueueSnapshot,
     Snapshot,
@@ -21,8 +22,14 @@ const LIMIT_MAX: u64 = 1_000_000;
 /// Longest name in AMQP: a short string (specification section 4.2.5.3).
 const NAME_MAX_BYTES: usize = 255;
 
-/// All pages.
-pub(super) fn role(broker: Broker) -> Role {
+/// What is to be known about rates.
+const RATES: &str = "The rates in per_second are averages over the last 5 to 10 s, whoever asks and however often: the \
+    broker takes all totals every 5 s, and over_s says how long before this answer those were taken that it is compared \
+    with. They are null in a queue's first seconds. Where there are more than 10,000 queues, totals are taken only while \
+    somebody asks at least every 5 minutes; the first answer after a pause has null.";
+
+/// All pages, with what they need to be kept up to date.
+pub(super) fn role(host: &Host, broker: Broker) -> Role {
     let limit = || Param {
         name: "limit",
         kind: Kind::Count { min: 1, max: LIMIT_MAX },
@@ -37,10 +44,12 @@ pub(super) fn role(broker: Broker) -> Role {
         about: "Only those of a virtual host",
     };
     let watched = Watched { broker: broker.clone(), rates: Arc::default() };
+    host.spawn(rates::keep(Arc::clone(&watched.rates), broker.clone()));
     let endpoints = vec![
         Endpoint::get("/queues", "Queues: what waits, what is out with consumers, totals, rates", queues, watched)
+            .details(RATES)
             .params([named("Only the queue of this name"), vhost(), limit()])
-            .curl("watch the queues", "'{base}/queues'"),
+            .curl("watch the queues, with rates over the last 5 to 10 s", "'{base}/queues'"),
         Endpoint::get("/exchanges", "Exchanges, without the default one", exchanges, broker.clone())
             .params([named("Only the exchange of this name"), vhost(), limit()])
             .curl("the exchanges", "'{base}/exchanges'"),
@@ -60,7 +69,7 @@ pub(super) fn role(broker: Broker) -> Role {
     Role::pages(endpoints)
 }
 
-/// A broker, and how fast its queues were when somebody looked before.
+/// A broker, and how fast its queues are.
 #[derive(Clone)]
 struct Watched {
     broker: Broker,
@@ -72,7 +81,7 @@ struct Watched {
 struct QueueView {
     #[serde(flatten)]
     queue: QueueSnapshot,
-    /// Since somebody looked before; `null` when nobody did.
+    /// Over the last 5 to 10 s; `null` in the queue's first ones.
     per_second: Option<QueueRates>,
 }
 

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant, SystemTime};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::outbox::Outbox;
-use crate::engine::{Client, Command, ConnectionId, Effect, Engine, Snapshot};
+use crate::engine::{Client, Command, ConnectionId, Effect, Engine, QueueSample, Snapshot};
 use crate::identity::{CommitId, Timestamp};
 use crate::options::Options;
 use crate::store::{Report, StoreError, StoreHandle, StoreMetrics, StoreOptions, StoreState};
@@ -29,6 +29,8 @@ pub(crate) enum Input {
     Commands(Vec<Command>),
     /// Someone wants to look.
     Snapshot(oneshot::Sender<Snapshot>),
+    /// Someone wants to know what the queues did so far.
+    QueueSamples(oneshot::Sender<Vec<QueueSample>>),
     /// The broker ends.
     Close(oneshot::Sender<Result<(), StoreError>>),
 }
@@ -180,6 +182,7 @@ impl Driver {
             }
             // Whoever asked may have given up meanwhile.
             Input::Snapshot(reply) => drop(reply.send(self.engine.snapshot())),
+            Input::QueueSamples(reply) => drop(reply.send(self.engine.queue_samples())),
             Input::Close(_) => {}
         }
     }

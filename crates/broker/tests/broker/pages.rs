@@ -149,3 +149,44 @@ async fn a_connection_shows_since_when_it_is_there_and_what_it_carried() {
     .await;
     assert_eq!(seen()["connected_at"], connection["connected_at"]);
 }
+
+#[tokio::test]
+async fn rates_are_there_for_whoever_asks_first_and_do_not_depend_on_who_asked() {
+    let scratch = Scratch::new();
+    let program = Program::start(&scratch, &[]);
+    let (_connection, channel) = channel(&program).await;
+    declare(&channel, "q", false, FieldTable::default()).await;
+    let rates = || program.json("/queues?name=q").remove(0)["per_second"].take();
+    // A sample knows the queue once there are rates; what comes after it is in them.
+    let until = |what: &'static str, reached: fn(&Value) -> bool| async move {
+        let mut ticks = tokio::time::interval(Duration::from_millis(20));
+        let looking = async {
+            loop {
+                ticks.tick().await;
+                let seen = rates();
+                if reached(&seen) {
+                    return seen;
+                }
+            }
+        };
+        soon(what, looking).await
+    };
+    until("a first sample", |rates| rates["published"] == 0.0).await;
+    for _ in 0..10 {
+        let published = channel.basic_publish("".into(), "q".into(), Default::default(), b"x", Default::default());
+        soon("publish", published).await.unwrap();
+    }
+    let seen = until("the messages", |rates| {
+        let (published, over_s) = (rates["published"].as_f64().unwrap(), rates["over_s"].as_f64().unwrap());
+        published * over_s > 9.5
+    })
+    .await;
+    let messages = |rates: &Value| rates["published"].as_f64().unwrap() * rates["over_s"].as_f64().unwrap();
+    assert!((messages(&seen) - 10.0).abs() < 0.01, "{seen}");
+    // Asking changes nothing: they leave the rates only with the sample before them.
+    let gone = until("the end of the window", |rates| rates["published"] == 0.0).await;
+    assert!(gone["over_s"].as_f64().unwrap() >= 5.0 - 0.5, "{gone}");
+
+    let (_, description) = program.get("/openapi.json");
+    assert!(description.contains("averages over the last 5 to 10 s"), "{description}");
+}

@@ -16,6 +16,7 @@ pub struct Endpoint {
     pub(crate) method: Method,
     pub(crate) path: &'static str,
     pub(crate) summary: &'static str,
+    pub(crate) details: Option<&'static str>,
     pub(crate) params: Vec<Param>,
     pub(crate) body: Option<&'static str>,
     pub(crate) curl: Vec<Curl>,
@@ -37,7 +38,7 @@ impl Endpoint {
     {
         let filter = MethodFilter::try_from(method.clone()).unwrap_or(MethodFilter::GET);
         let handler = on(filter, handler).with_state(state);
-        Self { method, path, summary, params: Vec::new(), body: None, curl: Vec::new(), handler }
+        Self { method, path, summary, details: None, params: Vec::new(), body: None, curl: Vec::new(), handler }
     }
 
     /// `GET path`: `handler` with `state`.
@@ -68,6 +69,13 @@ impl Endpoint {
         S: Clone + Send + Sync + 'static,
     {
         Self::new(Method::PUT, path, summary, handler, state)
+    }
+
+    /// Adds what is to be known about the answer beyond the summary, for `/openapi.json`.
+    #[must_use]
+    pub fn details(mut self, about: &'static str) -> Self {
+        self.details = Some(about);
+        self
     }
 
     /// Declares query parameters; others are refused.

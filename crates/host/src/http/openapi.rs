@@ -43,6 +43,9 @@ fn operation(endpoint: &Endpoint) -> Value {
         "parameters": parameters,
         "responses": { "default": { "$ref": "#/components/responses/Problem" }, "2XX": { "description": "Done, or under way" } },
     });
+    if let (Some(about), Value::Object(operation)) = (endpoint.details, &mut operation) {
+        operation.insert("description".to_owned(), Value::String(about.to_owned()));
+    }
     if let (Some(about), Value::Object(operation)) = (endpoint.body, &mut operation) {
         let content = json!({ "*/*": { "schema": {} } });
         operation.insert("requestBody".to_owned(), json!({ "description": about, "content": content }));
