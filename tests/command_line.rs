@@ -1,5 +1,7 @@
 //! Arguments, configuration and help of the programs. It starts no cluster.
 
+use std::collections::BTreeSet;
+
 use crate::cluster::{crosstalk, printed, temporary};
 
 fn fails(arguments: &[&str], environment: &[(&str, &str)]) -> String {
@@ -28,6 +30,31 @@ fn the_printed_configuration_can_be_loaded_again_and_says_where_values_come_from
     let again = crosstalk().args(["config", "--config", file.to_str().unwrap()]).output().unwrap();
     assert!(again.status.success(), "{}", printed(&again).1);
     std::fs::remove_file(file).unwrap();
+}
+
+fn sections(arguments: &[&str]) -> BTreeSet<String> {
+    let output = crosstalk().args(arguments).output().unwrap();
+    assert!(output.status.success(), "{arguments:?}: {}", printed(&output).1);
+    printed(&output).0.lines().filter(|line| line.starts_with('[')).map(str::to_owned).collect()
+}
+
+#[test]
+fn every_section_concerns_a_node_or_the_local_cluster() {
+    let nodes = ["broker", "producer", "consumer", "poller", "streamer"];
+    let mut of_nodes: BTreeSet<String> = nodes.iter().flat_map(|node| sections(&[node, "config"])).collect();
+    assert!(of_nodes.insert("[local]".to_owned()));
+    assert_eq!(of_nodes, sections(&["config"]));
+}
+
+#[test]
+fn a_node_takes_only_the_sockets_it_has() {
+    let listen = |node, option: &str| fails(&[node, option, "127.0.0.1:0", "--topology", "nowhere"], &[]);
+    assert!(listen("broker", "--listen-udp").contains("the broker has no UDP socket"));
+    assert!(listen("consumer", "--listen-amqp").contains("the consumer has no AMQP listener"));
+    assert!(listen("consumer", "--listen-udp").contains("expected local"));
+    // A variable may be meant for the node beside it.
+    let elsewhere = [("CROSSTALK_LISTEN_UDP", "127.0.0.1:0")];
+    assert!(fails(&["broker", "--topology", "nowhere"], &elsewhere).contains("local"));
 }
 
 #[test]

@@ -29,6 +29,7 @@ pub const SPEC: NodeSpec = NodeSpec {
     lasting: true,
     repair: Some(repair),
     threads: Some(settings::threads),
+    sections: &["http", "log", "topology", "broker"],
     examples: "\
 A message broker for one machine: queues, exchanges, confirms, pages to watch them.
 
@@ -37,6 +38,7 @@ A message broker for one machine: queues, exchanges, confirms, pages to watch th
   broker --listen 127.0.0.1:8080          its pages elsewhere
   broker --data DIR                       durable queues elsewhere
   broker --set broker.users=ada:secret    who may log in instead of guest
+  broker config                           every option: its meaning, bound and value in effect
   broker repair --data DIR                saves what is whole of a damaged store
 
 Any AMQP 0-9-1 client can use it:  amqp://guest:guest@127.0.0.1:4406/%2f
@@ -46,7 +48,7 @@ Watch a queue:    curl -s 'http://127.0.0.1:4405/queues?name=orders'
 Who is there:     curl -s http://127.0.0.1:4405/connections
 For Prometheus:   curl -s http://127.0.0.1:4405/metrics
 
-Users, permissions, limits, TLS: the section [broker] of `crosstalk config`.
+Users, permissions, limits, TLS: the section [broker] of what `broker config` prints.
 
 ",
 };

@@ -14,6 +14,7 @@ pub const SPEC: NodeSpec = NodeSpec {
     lasting: false,
     repair: None,
     threads: None,
+    sections: &["http", "log", "inbox", "receiver", "peers", "amqp", "queue", "pubsub", "streaming", "topology"],
     examples: "",
 };
 

@@ -38,7 +38,6 @@ pub(crate) enum Command {
     /// Print every option, with its unit, bound and reason, and the values in force
     Config(ConfigArgs),
     /// Run the broker alone: keeps messages for any AMQP 0-9-1 client, with pages over HTTP to watch it
-    #[command(after_help = crosstalk_broker::SPEC.examples)]
     Broker(NodeArgs),
     /// Run the producer alone
     Producer(NodeArgs),

@@ -8,13 +8,13 @@ mod commands;
 
 use std::process::ExitCode;
 
-use clap::Parser as _;
-use crosstalk_host::node;
+use clap::{CommandFactory as _, FromArgMatches as _};
+use crosstalk_host::{NodeArgs, node};
 
 use self::arguments::{Arguments, Command};
 
 fn main() -> ExitCode {
-    let Arguments { command, up } = Arguments::parse();
+    let Arguments { command, up } = arguments();
     match command {
         Some(Command::Broker(args)) => node::run(&crosstalk_broker::SPEC, args, crosstalk_broker::roles),
         Some(Command::Producer(args)) => node::run(&crosstalk_producer::SPEC, args, crosstalk_producer::roles),
@@ -28,4 +28,19 @@ fn main() -> ExitCode {
         Some(Command::Recv(recv)) => commands::run(commands::recv(recv)),
         Some(Command::Config(sources)) => commands::run(commands::config(sources)),
     }
+}
+
+/// What this process was asked for; prints help or what is wrong, and exits, where the arguments ask for that.
+fn arguments() -> Arguments {
+    let nodes = [
+        &crosstalk_broker::SPEC,
+        &crosstalk_producer::SPEC,
+        &crosstalk_consumer::SPEC,
+        &crosstalk_poller::SPEC,
+        &crosstalk_streamer::SPEC,
+    ];
+    let command = nodes.into_iter().fold(Arguments::command(), |command, spec| {
+        command.mut_subcommand(spec.name, |node| NodeArgs::fit(node, spec))
+    });
+    Arguments::from_arg_matches(&command.get_matches()).unwrap_or_else(|error| error.exit())
 }

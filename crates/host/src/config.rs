@@ -155,6 +155,28 @@ impl Config {
         lines.join("\n") + "\n"
     }
 
+    /// Those sections of [`Self::render`] that concern the program `name`. What it returns can be given back as a file.
+    #[must_use]
+    pub fn render_sections(&self, name: &str, sections: &[&str]) -> String {
+        let rendered = self.render();
+        let mut paragraphs = rendered.split_inclusive("\n\n");
+        // Its first line speaks of all nodes.
+        let head = paragraphs.next().and_then(|head| head.split_once('\n')).map_or("", |(_, rest)| rest);
+        let mut text = format!("# Every option that concerns the {name}, with the value in effect.\n{head}");
+        let mut concerns = false;
+        for paragraph in paragraphs {
+            let last = paragraph.trim_end().lines().last();
+            if let Some(section) = last.and_then(|line| line.strip_prefix('[')?.strip_suffix(']')) {
+                concerns = sections.contains(&section);
+            }
+            if concerns {
+                text += paragraph;
+            }
+        }
+        text.truncate(text.trim_end().len());
+        text + "\n"
+    }
+
     fn apply_file(&mut self, path: &Path) -> Result<(), ConfigError> {
         let document = Document::open(path)?;
         for section in document::sections(&document)? {

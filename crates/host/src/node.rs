@@ -8,7 +8,7 @@ mod sockets;
 
 use std::{
     error::Error,
-    io::Write,
+    io::{self, Write},
     path::{Path, PathBuf},
     process::ExitCode,
 };
@@ -57,6 +57,8 @@ pub struct NodeSpec {
     pub repair: Option<Repair>,
     /// How many threads run its tasks; without it, one for each processor.
     pub threads: Option<Threads>,
+    /// The sections of the configuration that concern it.
+    pub sections: &'static [&'static str],
     /// What to try, for the end of its help; may be empty.
     pub examples: &'static str,
 }
@@ -93,14 +95,14 @@ pub enum NodeError {
         /// The option that changes it.
         option: &'static str,
         /// What the system said.
-        source: std::io::Error,
+        source: io::Error,
     },
     /// The HTTP client cannot be made.
     #[error(transparent)]
     Client(#[from] PeerError),
     /// The runtime or its signal handlers cannot be made.
     #[error("cannot start the runtime: {0}")]
-    Runtime(#[source] std::io::Error),
+    Runtime(#[source] io::Error),
     /// A role cannot start.
     #[error("{node} cannot take up its work: {source}")]
     Role {
@@ -120,6 +122,9 @@ pub enum NodeError {
         /// What the node said.
         source: Box<dyn Error + Send + Sync>,
     },
+    /// What it was asked for cannot be printed.
+    #[error("cannot write to standard output: {0}")]
+    Output(#[source] io::Error),
     /// It is not there, or not ready.
     #[error("{0}")]
     Unhealthy(String),
@@ -160,11 +165,13 @@ where
     F: FnOnce(Host, Sockets) -> S,
     S: Future<Output = Result<Vec<Role>, Box<dyn Error + Send + Sync>>>,
 {
-    let ended = match args.command {
-        Some(NodeCommand::Healthcheck { watch }) => {
-            runtime(Some(1)).and_then(|runtime| runtime.block_on(health::check(spec, &args, watch)))
+    let ended = match &args.command {
+        Some(NodeCommand::Config { config, set }) => print_options(spec, &args.sources(config.as_ref(), set)),
+        Some(NodeCommand::Healthcheck { listen, watch }) => {
+            let asked = health::check(spec, &args, listen.as_deref(), *watch);
+            runtime(Some(1)).and_then(|runtime| runtime.block_on(asked))
         }
-        Some(NodeCommand::Repair) => repair(spec, &args),
+        Some(NodeCommand::Repair { data }) => repair(spec, data.as_ref().or(args.data.as_ref())),
         None => start(spec, args, roles),
     };
     match ended {
@@ -179,10 +186,15 @@ where
     }
 }
 
-fn repair(spec: &'static NodeSpec, args: &NodeArgs) -> Result<(), NodeError> {
+fn print_options(spec: &'static NodeSpec, sources: &Sources) -> Result<(), NodeError> {
+    let text = Config::load(sources)?.render_sections(spec.name, spec.sections);
+    io::stdout().lock().write_all(text.as_bytes()).map_err(NodeError::Output)
+}
+
+fn repair(spec: &'static NodeSpec, data: Option<&PathBuf>) -> Result<(), NodeError> {
     let repair = spec.repair.ok_or(NodeError::NothingToRepair(spec.name))?;
-    let directory = args.data.clone().unwrap_or_else(|| data::default_directory(spec));
-    repair(&directory, &mut std::io::stdout().lock()).map_err(|source| NodeError::Repair { directory, source })
+    let directory = data.cloned().unwrap_or_else(|| data::default_directory(spec));
+    repair(&directory, &mut io::stdout().lock()).map_err(|source| NodeError::Repair { directory, source })
 }
 
 fn start<F, S>(spec: &'static NodeSpec, args: NodeArgs, roles: F) -> Result<(), NodeError>
@@ -190,11 +202,7 @@ where
     F: FnOnce(Host, Sockets) -> S,
     S: Future<Output = Result<Vec<Role>, Box<dyn Error + Send + Sync>>>,
 {
-    let config = Config::load(&Sources {
-        file: args.config.clone(),
-        environment: Sources::variables(std::env::vars_os()),
-        flags: args.set.clone(),
-    })?;
+    let config = Config::load(&args.sources(None, &[]))?;
     let threads = spec.threads.map(|threads| threads(&config)).transpose()?;
     runtime(threads)?.block_on(live(spec, args, config, roles))
 }
@@ -280,7 +288,7 @@ async fn told_topology(first_line: oneshot::Receiver<String>) -> Result<Topology
 
 /// One line on standard output, for the process that started this node.
 fn announce(spec: &NodeSpec, listener: &tokio::net::TcpListener, sockets: &Sockets) {
-    let address = |address: std::io::Result<std::net::SocketAddr>| address.ok().map(|address| address.to_string());
+    let address = |address: io::Result<std::net::SocketAddr>| address.ok().map(|address| address.to_string());
     let announcement = Announcement {
         node: spec.name.to_owned(),
         pid: std::process::id(),

@@ -13,6 +13,7 @@ pub const SPEC: NodeSpec = NodeSpec {
     lasting: false,
     repair: None,
     threads: None,
+    sections: &["http", "log", "run", "peers", "amqp", "request-response", "queue", "pubsub", "polling", "topology"],
     examples: "",
 };
 

@@ -53,7 +53,8 @@ pub(crate) fn command(data: &Path, options: &[&str]) -> Command {
 /// A running program, killed when the value goes.
 pub(crate) struct Program {
     child: Child,
-    http: SocketAddr,
+    /// Where it listens for HTTP.
+    pub(crate) http: SocketAddr,
     amqp: SocketAddr,
 }
 

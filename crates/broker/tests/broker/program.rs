@@ -1,8 +1,9 @@
 //! The program `broker`: its help, its pages, its options.
 
 use std::process::Command;
+use std::time::Instant;
 
-use super::harness::soon;
+use super::harness::{DEADLINE, soon};
 use super::process::{Program, Scratch};
 
 fn output(arguments: &[&str]) -> String {
@@ -16,10 +17,64 @@ fn output(arguments: &[&str]) -> String {
 fn help_teaches_how_to_start_connect_and_watch() {
     let help = output(&["--help"]);
     for taught in
-        ["--listen <", "--listen-amqp <", "--data <", "amqp://guest:guest@", "/queues?name=orders", "[broker]"]
+        ["--listen <", "--listen-amqp <", "--data <", "amqp://guest:guest@", "/queues?name=orders", "broker config"]
     {
         assert!(help.contains(taught), "{taught} in:\n{help}");
     }
+    for meaningless in ["--listen-udp", "crosstalk config", "queue.prefetch"] {
+        assert!(!help.contains(meaningless), "{meaningless} in:\n{help}");
+    }
+    let refused = output(&["--listen-udp", "127.0.0.1:0"]);
+    assert!(refused.contains("error: ") && refused.contains("the broker has no UDP socket"), "{refused}");
+}
+
+#[test]
+fn help_says_where_data_goes_by_default() {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_broker"));
+    command.arg("--help").env_remove("HOME").env_remove("XDG_DATA_HOME").env_remove("CROSSTALK_DATA");
+    let help = String::from_utf8(command.output().unwrap().stdout).unwrap();
+    let words = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(words(&help).contains("without a HOME in /var/lib; here /var/lib/crosstalk/broker]"), "{help}");
+}
+
+#[test]
+fn config_prints_what_concerns_the_broker_with_the_values_in_effect() {
+    let scratch = Scratch::new();
+    let printed = output(&["--set", "broker.queues_max=7", "config", "--set", "broker.vhosts=/,other"]);
+    assert!(printed.starts_with("# Every option that concerns the broker, with the value in effect.\n"), "{printed}");
+    for shown in [
+        "\n[log]\n",
+        "\n[broker]\n",
+        "\n# Queues in one virtual host; declaring one more is refused.\n# [1 .. 1000000 queues]\nqueues_max = 7 # from --set",
+        "\nvhosts = [\"/\", \"other\"] # from --set broker.vhosts=/,other; the default is [\"/\"]\n",
+    ] {
+        assert!(printed.contains(shown), "{shown} in:\n{printed}");
+    }
+    assert!(!printed.contains("[streaming]") && !printed.contains("CROSSTALK_QUEUE_PREFETCH"), "{printed}");
+    std::fs::write(scratch.log(), &printed).unwrap();
+    let file = scratch.log();
+    let again = output(&["--config", "/nowhere", "config", "--config", file.to_str().unwrap()]);
+    assert!(again.contains("\nqueues_max = 7 # from /"), "{again}");
+    assert!(output(&["config", "--set", "broker.queues_max=0"]).contains("error: --set broker.queues_max=0"));
+}
+
+#[test]
+fn healthcheck_asks_where_it_is_told_that_the_broker_listens() {
+    let scratch = Scratch::new();
+    let program = Program::start(&scratch, &[]);
+    let address = program.http.to_string();
+    let ask = |arguments: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_broker"));
+        command.args(arguments).env_remove("CROSSTALK_LISTEN").output().unwrap().status.code()
+    };
+    let begun = Instant::now();
+    while ask(&["healthcheck", "--listen", &address]) != Some(0) {
+        assert!(begun.elapsed() < DEADLINE, "never healthy");
+    }
+    assert_eq!(ask(&["--listen", &address, "healthcheck"]), Some(0));
+    assert_eq!(ask(&["healthcheck", "--listen", &address.replace("127.0.0.1", "0.0.0.0")]), Some(0));
+    program.kill();
+    assert_eq!(ask(&["healthcheck", "--listen", &address]), Some(2));
 }
 
 #[test]

@@ -78,7 +78,7 @@ pub enum ConfigError {
         nearest: String,
     },
     /// A `--set` that sets nothing.
-    #[error("--set {got:?}: expected section.option=value, such as queue.prefetch=10")]
+    #[error("--set {got:?}: expected section.option=value, such as log.format=json")]
     Flag {
         /// The flag's text, cut to 64 characters.
         got: String,

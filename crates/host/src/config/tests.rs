@@ -253,8 +253,8 @@ fn errors_from_elsewhere_name_the_variable_or_the_flag() {
             "--set queue.prefech=1: unknown option \"prefech\" in section queue; did you mean prefetch?",
         ),
         ("quue.prefetch=1", "--set quue.prefetch=1: unknown section \"quue\"; did you mean queue?"),
-        ("queue.prefetch", "--set \"queue.prefetch\": expected section.option=value, such as queue.prefetch=10"),
-        ("prefetch=1", "--set \"prefetch=1\": expected section.option=value, such as queue.prefetch=10"),
+        ("queue.prefetch", "--set \"queue.prefetch\": expected section.option=value, such as log.format=json"),
+        ("prefetch=1", "--set \"prefetch=1\": expected section.option=value, such as log.format=json"),
     ] {
         assert_eq!(with_flag(flag).unwrap_err().to_string(), expected);
     }
@@ -317,6 +317,21 @@ fn the_rendered_document_says_who_changed_what() {
     let again = TestFile::new("rendered", &rendered).load().unwrap();
     let queue: QueueOptions = again.section("queue").unwrap();
     assert_eq!((queue.prefetch, queue.name.as_str()), (10, "it's \"mine\""));
+}
+
+#[test]
+fn what_concerns_one_program_is_a_document_of_its_own() {
+    let sources = Sources { flags: vec!["queue.prefetch=10".to_owned()], ..Sources::default() };
+    let rendered = Config::load(&sources).unwrap().render_sections("thing", &["log", "queue"]);
+    assert!(rendered.starts_with("# Every option that concerns the thing, with the value in effect.\n#\n# A value is"));
+    let document = Document::new("rendered", rendered.clone());
+    let names: Vec<_> = document::sections(&document).unwrap().into_iter().map(|section| section.name).collect();
+    assert_eq!(names, ["log", "queue"]);
+    assert!(rendered.contains("\n# What nodes write to their standard error.\n[log]\n"));
+    assert!(rendered.contains("\nprefetch = 10 # from --set queue.prefetch=10; the default is 64\n"));
+    assert!(!rendered.contains("\n\n\n") && rendered.ends_with("confirm_timeout = \"5s\"\n"), "{rendered}");
+    let again = TestFile::new("one", &rendered).load().unwrap();
+    assert_eq!(again.section::<QueueOptions>("queue").unwrap().prefetch, 10);
 }
 
 fn nearly_a_file() -> impl Strategy<Value = String> {

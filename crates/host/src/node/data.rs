@@ -23,6 +23,19 @@ pub(super) fn default_directory(spec: &NodeSpec) -> PathBuf {
     place.join("crosstalk").join(spec.name)
 }
 
+/// Where that is, and why there, for people.
+pub(super) fn described(spec: &NodeSpec) -> String {
+    let here = default_directory(spec);
+    let rule = match (spec.lasting, cfg!(target_os = "macos")) {
+        (false, _) => "in the system's directory for temporary files".to_owned(),
+        (true, true) => format!("in ~/Library/Application Support; without a HOME in {WITHOUT_HOME}"),
+        (true, false) => {
+            format!("in XDG_DATA_HOME, which is ~/.local/share unless set; without a HOME in {WITHOUT_HOME}")
+        }
+    };
+    format!("crosstalk/{} {rule}; here {}", spec.name, here.display())
+}
+
 /// The XDG base directory specification where it is followed, Apple's file system guide on macOS. Relative paths are
 /// ignored, as the former demands; `/` is the home of who has none.
 fn lasting(xdg_data_home: Option<PathBuf>, home: Option<PathBuf>, macos: bool) -> PathBuf {

@@ -18,12 +18,19 @@ struct Need {
     since_s: u64,
 }
 
-/// Fails when the node is not ready. One that has been ready for longer than `watch` is watched for that long.
+/// Fails when the node is not ready, which listens on `listen` or where it would by default. One that has been ready for longer than `watch` is watched for that long.
 ///
 /// Engines before Docker 25 know one interval for checks, from the start of a container to its end. Checking
 /// every moment notices quickly that a node is ready, and would be a waste from then on; hence the watch.
-pub(super) async fn check(spec: &'static NodeSpec, args: &NodeArgs, watch: Duration) -> Result<(), NodeError> {
-    let address = sockets::http_address(spec, args)?.replace("0.0.0.0:", "127.0.0.1:");
+pub(super) async fn check(
+    spec: &'static NodeSpec,
+    args: &NodeArgs,
+    listen: Option<&str>,
+    watch: Duration,
+) -> Result<(), NodeError> {
+    let address = listen.map_or_else(|| sockets::http_address(spec, args), |given| Ok(given.to_owned()))?;
+    // Who listens on any address can be asked on this machine's own.
+    let address = address.replace("0.0.0.0:", "127.0.0.1:").replace("[::]:", "[::1]:");
     let url = format!("http://{address}/readyz");
     let client = reqwest::Client::builder().no_proxy().timeout(ANSWER_MAX).build().map_err(unhealthy)?;
     let began = Instant::now();
