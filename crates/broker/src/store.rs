@@ -20,7 +20,7 @@
 //! | in the data directory | |
 //! |---|---|
 //! | `lock` | locked by the broker that uses the directory; holds its process id |
-//! | `topology` | what exists: one file, replaced as a whole when it is opened, has grown, or failed |
+//! | `topology` | what exists, and how far the durable log goes: one file, replaced as a whole when it is opened, has grown, or failed |
 //! | `messages/NNNNNNNNNNNN.log` | segments of the durable log, in a row without gaps |
 //! | `overflow/NNNNNNNNNNNN.log` | the same for messages that left memory: never synced, removed at the start |
 //! | `*.new` | a file that is being made; renamed when it is synced |
@@ -31,7 +31,7 @@
 //! | header, 64 octets | |
 //! |---|---|
 //! | 0 | `xtalklog` |
-//! | 8 | format version, 4 octets: 1 |
+//! | 8 | format version, 4 octets: 2; 1 is read as well, and lacks records of kind 7 |
 //! | 12 | purpose, 4 octets: 1 messages, 2 overflow, 3 topology |
 //! | 16 | number of the segment; 1 in the topology |
 //! | 24 | salt, the same in all files of a store, random: what a client sends cannot look like a batch |
@@ -68,6 +68,7 @@
 //! | 4 end | nothing: an orderly end, of which the delivered marks before it in the batch are part |
 //! | 5 topology | a change (1): queue declared, queue deleted, exchange declared, exchange deleted, bound, unbound; its fields in the order of `operation`, text as 4 + octets, tables as on the wire |
 //! | 6 void | nothing that counts: first in a batch that a repair put in place of damaged ones, whose number may skip those |
+//! | 7 newest | in the topology: number of the newest segment of the durable log (8), its length at an orderly end or 0 (8); the last one counts |
 //!
 //! # Recovery
 //!
@@ -76,10 +77,16 @@
 //! have hold nothing. Only when the last batch of the last segment ends with *end* are the delivered marks used, and before
 //! anything else happens an empty batch is written behind it.
 //!
-//! Where a batch is not whole, it is the torn end of a crash if this is the last segment and no later batch start in it says
-//! that this batch was synced: cut off. Everything else is damage: the store is not opened, and nothing is changed
-//! ([`StoreError::Corrupt`]). `broker repair` ([`repair`]) then saves what is whole; messages of queues that were lost with a
-//! part of the topology are found in queues `recovered-ID` of the virtual host `/`.
+//! The topology knows the newest segment: it is noted and synced when the segment is there and before the first batch is
+//! in it. At an orderly end, when *end* is synced, the segment's length is noted too, and stays noted until the next start
+//! has read everything; that is taken back, and this synced, before the log is written again. So a last segment that is
+//! missing is damage, and so is one that was cut short after an orderly end. An end whose note cannot be written is orderly
+//! all the same.
+//!
+//! Where a batch is not whole, it is the torn end of a crash if this is the last segment, no later batch start in it says
+//! that this batch was synced, and no orderly end was noted behind it: cut off. Everything else is damage: the store is not
+//! opened, and nothing is changed ([`StoreError::Corrupt`]). `broker repair` ([`repair`]) then saves what is whole; messages
+//! of queues that were lost with a part of the topology are found in queues `recovered-ID` of the virtual host `/`.
 //!
 //! A segment gets its name when its header is synced, so a segment without a whole header is damaged too. What was not known
 //! to be synced is written once more and synced before the store is used: after a failed sync the system may show octets
@@ -94,8 +101,10 @@
 //!
 //! # What is not protected
 //!
-//! * A flipped bit in the very last batch looks like a torn end, and what it held is dropped.
+//! * A flipped bit in the very last batch, or a last segment cut short, looks like a torn end unless the end was an orderly
+//!   one, and what was there is dropped.
 //! * The oldest segments missing as a whole are not noticed, nor is a store that was replaced by an older copy of itself.
+//! * In a store of format version 1, no missing newest segment is noticed until something is written.
 //! * Checksums find faults, not forgers: who can write the files can write anything.
 //! * A disk that says that it synced and did not.
 //! * A message body is read and checked when the store is opened and when it is loaded; in between a disk may lose it: then
@@ -117,6 +126,7 @@ mod load;
 mod log;
 mod mend;
 mod metrics;
+mod newest;
 mod operation;
 mod payload;
 mod plan;

@@ -5,7 +5,9 @@
 use super::core::Store;
 use super::disk::Disk;
 use super::error::StoreError;
+use super::index::Location;
 use super::log::BatchContent;
+use super::newest::Newest;
 use super::operation::Report;
 use super::plan::Plan;
 use crate::identity::{MessageId, QueueId};
@@ -42,7 +44,8 @@ impl<D: Disk> Store<D> {
     fn write_overflow(&mut self, plan: &Plan) -> Result<(), StoreError> {
         let puts = &plan.overflow.puts;
         if !puts.is_empty() {
-            let places = self.overflow.write(&BatchContent { puts, ..BatchContent::default() }, self.last_message)?;
+            let content = BatchContent { puts, ..BatchContent::default() };
+            let places = self.overflow.write(&content, self.last_message, |_| Ok(()))?;
             for (put, at) in puts.iter().zip(places) {
                 self.overflow.insert(put.id, &put.queues, at);
             }
@@ -65,7 +68,7 @@ impl<D: Disk> Store<D> {
         let puts = &plan.durable.puts;
         if !(moved.is_empty() && removals.is_empty() && puts.is_empty()) {
             let content = BatchContent { moved: &moved, puts, removals: &removals, end: None };
-            let places = self.durable.write(&content, self.last_message)?;
+            let places = self.append(&content)?;
             if moved.is_empty() && puts.is_empty() {
                 self.unsynced.extend(&removals);
                 self.unsynced_since.get_or_insert(now);
@@ -90,6 +93,12 @@ impl<D: Disk> Store<D> {
             self.compaction.advance(cursor);
         }
         Ok(())
+    }
+
+    /// Writes a batch to the durable log; before it, the journal knows the segment it will be in.
+    pub(super) fn append(&mut self, content: &BatchContent<'_>) -> Result<Vec<Location>, StoreError> {
+        let journal = &mut self.journal;
+        self.durable.write(content, self.last_message, |number| journal.note(Newest::written(number)))
     }
 
     /// Writes and syncs everything, then says in the log that this was an orderly end: that exactly these messages were
@@ -131,7 +140,19 @@ impl<D: Disk> Store<D> {
         };
         let marks: Vec<_> = delivered.iter().filter(held).copied().collect();
         let content = BatchContent { end: Some(&marks), ..BatchContent::default() };
-        self.durable.write(&content, self.last_message)?;
-        self.durable.segments.sync()
+        self.append(&content)?;
+        self.durable.segments.sync()?;
+        self.note_end();
+        Ok(())
+    }
+
+    /// Notes in the journal how far the log goes, so that nothing can be missing there at the next start.
+    fn note_end(&mut self) {
+        let Some(last) = self.durable.segments.segments().back() else { return };
+        let newest = Newest { end: Some(last.length), ..Newest::written(last.number) };
+        // Without it this is an end as any other, and orderly all the same.
+        if let Err(error) = self.journal.note(newest) {
+            tracing::warn!(%error, "not noted where the log ends: should it be cut off there, that would not be noticed");
+        }
     }
 }

@@ -8,7 +8,9 @@ use crc32fast::Hasher;
 /// What every file of the store begins with.
 pub(super) const MAGIC: [u8; 8] = *b"xtalklog";
 /// The version of everything described in [`super`]; to be raised when any of it changes.
-pub(super) const VERSION: u32 = 1;
+pub(super) const VERSION: u32 = 2;
+/// The oldest version that is read: all of it means the same now.
+const VERSION_OLDEST: u32 = 1;
 /// Octets of a file's header.
 pub(super) const HEADER_OCTETS: usize = 64;
 /// Octets in front of a batch's records.
@@ -45,11 +47,13 @@ pub(super) enum Kind {
     Topology = 5,
     /// Nothing: stands where a repair left something out.
     Void = 6,
+    /// The newest segment of the durable log.
+    Newest = 7,
 }
 
 impl Kind {
     fn from_octet(octet: u8) -> Option<Self> {
-        [Self::Message, Self::Removals, Self::Delivered, Self::End, Self::Topology, Self::Void]
+        [Self::Message, Self::Removals, Self::Delivered, Self::End, Self::Topology, Self::Void, Self::Newest]
             .into_iter()
             .find(|kind| *kind as u8 == octet)
     }
@@ -103,7 +107,7 @@ impl Header {
         }
         let fixed: &[u8; HEADER_OCTETS] = octets.first_chunk().ok_or(BadHeader::Damaged("the header is cut short"))?;
         let version = u32_at(fixed, 8);
-        if version != VERSION {
+        if !(VERSION_OLDEST..=VERSION).contains(&version) {
             return Err(BadHeader::Version(version));
         }
         if u32_at(fixed, HEADER_OCTETS - 4) != crc32fast::hash(&fixed[..HEADER_OCTETS - 4]) {

@@ -1,4 +1,5 @@
-//! The file of the topology: one batch that declares everything, then a batch for each change since.
+//! The file of the topology: one batch that declares everything, then a batch for each change since. It also notes how
+//! far the durable log goes.
 //!
 //! Written anew when it has grown well beyond what it says, when a write or a sync of it failed, and when it is opened.
 //! Does not know messages.
@@ -9,6 +10,7 @@ use super::disk::{Disk, DiskFile};
 use super::error::StoreError;
 use super::format::{BadHeader, BatchWriter, HEADER_OCTETS, Header, Kind, Purpose};
 use super::metrics::StoreMetrics;
+use super::newest::Newest;
 use super::operation::TopologyChange;
 use super::scan::{proof_of_sync, scan};
 use super::topology::Topology;
@@ -25,7 +27,9 @@ pub(super) struct Journal<D: Disk> {
     disk: D,
     header: Header,
     topology: Topology,
-    /// The file, unless it is not to be trusted.
+    /// What was noted last of the durable log, if anything was.
+    newest: Option<Newest>,
+    /// The file, which says all of this, unless it is not to be trusted.
     file: Option<D::File>,
     length: u64,
     /// How long it was when it was written anew.
@@ -35,11 +39,17 @@ pub(super) struct Journal<D: Disk> {
 }
 
 impl<D: Disk> Journal<D> {
-    /// A new one, which uses this salt.
+    /// A new one, which uses this salt and says this from the beginning.
     ///
     /// # Errors
     /// [`StoreError::Io`].
-    pub(super) fn create(disk: D, salt: u64, metrics: Arc<StoreMetrics>) -> Result<Self, StoreError> {
+    pub(super) fn create(
+        disk: D,
+        salt: u64,
+        changes: &[TopologyChange],
+        newest: Option<Newest>,
+        metrics: Arc<StoreMetrics>,
+    ) -> Result<Self, StoreError> {
         let header = Header {
             purpose: Purpose::Topology,
             number: Header::TOPOLOGY_NUMBER,
@@ -48,7 +58,9 @@ impl<D: Disk> Journal<D> {
             previous_length: 0,
             last_batch: 0,
         };
-        Self::rewritten(disk, header, Topology::default(), metrics)
+        let mut topology = Topology::default();
+        changes.iter().for_each(|change| topology.apply(change));
+        Self::rewritten(disk, header, topology, newest, metrics)
     }
 
     /// Reads the one that is there.
@@ -65,17 +77,21 @@ impl<D: Disk> Journal<D> {
             what: what.to_owned(),
         };
         let mut topology = Topology::default();
-        let mut unknown = None;
+        let (mut newest, mut unknown) = (None, None);
         let end = scan(&octets, &header, |records| {
-            for (at, record) in records.iter().filter(|(_, record)| record.kind == Kind::Topology) {
-                match decode_change(record.payload) {
-                    Some(change) => topology.apply(&change),
-                    None => unknown = unknown.or(Some(*at)),
+            for (at, record) in records {
+                let known = match record.kind {
+                    Kind::Topology => decode_change(record.payload).map(|change| topology.apply(&change)),
+                    Kind::Newest => Newest::decode(record.payload).map(|noted| newest = Some(noted)),
+                    _ => Some(()),
+                };
+                if known.is_none() {
+                    unknown = unknown.or(Some(*at));
                 }
             }
         });
         if let Some(at) = unknown {
-            return Err(corrupt(at, "a change of the topology makes no sense"));
+            return Err(corrupt(at, "a record makes no sense"));
         }
         if let Some(problem) = end.problem {
             // The first batch was synced before the file got its name.
@@ -87,12 +103,18 @@ impl<D: Disk> Journal<D> {
             return Err(corrupt(end.length, "the file ends too early"));
         }
         topology.seen_queue(end.last_id);
-        Self::rewritten(disk, header, topology, metrics)
+        Self::rewritten(disk, header, topology, newest, metrics)
     }
 
-    fn rewritten(disk: D, header: Header, topology: Topology, metrics: Arc<StoreMetrics>) -> Result<Self, StoreError> {
-        let mut journal =
-            Self { disk, header, topology, file: None, length: 0, compact_length: 0, last_batch: 0, metrics };
+    fn rewritten(
+        disk: D,
+        header: Header,
+        topology: Topology,
+        newest: Option<Newest>,
+        metrics: Arc<StoreMetrics>,
+    ) -> Result<Self, StoreError> {
+        let (file, length, compact_length, last_batch) = Default::default();
+        let mut journal = Self { disk, header, topology, newest, file, length, compact_length, last_batch, metrics };
         journal.rewrite()?;
         Ok(journal)
     }
@@ -109,6 +131,25 @@ impl<D: Disk> Journal<D> {
         &self.topology
     }
 
+    /// What was noted last.
+    pub(super) fn newest(&self) -> Option<Newest> {
+        self.newest
+    }
+
+    /// Notes how far the durable log goes, and syncs that, unless this is what it says.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`]; it cannot be relied upon, and whatever is written next writes it too.
+    pub(super) fn note(&mut self, newest: Newest) -> Result<(), StoreError> {
+        if self.file.is_some() && self.newest == Some(newest) {
+            return Ok(());
+        }
+        self.newest = Some(newest);
+        self.write(|writer| {
+            writer.record(Kind::Newest, |out| newest.encode(out));
+        })
+    }
+
     /// Makes changes and syncs them.
     ///
     /// # Errors
@@ -118,13 +159,20 @@ impl<D: Disk> Journal<D> {
         for change in changes {
             self.topology.apply(change);
         }
+        self.write(|writer| {
+            for change in changes {
+                writer.record(Kind::Topology, |out| encode_change(out, change));
+            }
+        })
+    }
+
+    /// Appends a batch with these records, which say what is known by now; or writes all of it anew.
+    fn write(&mut self, records: impl FnOnce(&mut BatchWriter<'_>)) -> Result<(), StoreError> {
         let grown = self.length > 2 * self.compact_length + SLACK_OCTETS;
         if let Some(file) = self.file.as_ref().filter(|_| !grown) {
             let mut batch = Vec::new();
             let mut writer = BatchWriter::new(&mut batch, self.header.seed());
-            for change in changes {
-                writer.record(Kind::Topology, |out| encode_change(out, change));
-            }
+            records(&mut writer);
             writer.finish(self.last_batch + 1, self.last_batch, self.topology.last_queue());
             match file.write_at(self.length, &batch).and_then(|()| file.sync()) {
                 Ok(()) => {
@@ -136,7 +184,7 @@ impl<D: Disk> Journal<D> {
                 }
                 Err(error) => {
                     self.metrics.failures.add(1);
-                    tracing::warn!(%error, "change of the topology not written, writing all of it to a new file");
+                    tracing::warn!(%error, "the topology could not be appended to, writing all of it to a new file");
                 }
             }
         }
@@ -151,6 +199,9 @@ impl<D: Disk> Journal<D> {
         let mut writer = BatchWriter::new(&mut octets, self.header.seed());
         for change in self.topology.declarations() {
             writer.record(Kind::Topology, |out| encode_change(out, &change));
+        }
+        if let Some(newest) = self.newest {
+            writer.record(Kind::Newest, |out| newest.encode(out));
         }
         writer.finish(1, 0, self.topology.last_queue());
         let failed = |action| StoreError::io(action, self.disk.path(JOURNAL));

@@ -56,12 +56,19 @@ impl<D: Disk> MessageLog<D> {
         Self { segments, index: Index::default(), buffer: Vec::new() }
     }
 
-    /// Writes one batch; where the moved messages stand, then the new ones. Changes nothing in the index.
+    /// Writes one batch; where the moved messages stand, then the new ones. Changes nothing in the index. `note` is told
+    /// the number of the segment when that is there and the batch is not.
     ///
     /// # Errors
-    /// [`StoreError::Io`]; then also everything that was written and not synced before is void.
-    pub(super) fn write(&mut self, content: &BatchContent<'_>, last_id: u64) -> Result<Vec<Location>, StoreError> {
+    /// [`StoreError::Io`]; then also everything that was written and not synced before may be void.
+    pub(super) fn write(
+        &mut self,
+        content: &BatchContent<'_>,
+        last_id: u64,
+        note: impl FnOnce(u64) -> Result<(), StoreError>,
+    ) -> Result<Vec<Location>, StoreError> {
         let (number, at) = self.segments.prepare(last_id)?;
+        note(number)?;
         let mut buffer = std::mem::take(&mut self.buffer);
         buffer.clear();
         let mut places = Vec::with_capacity(content.moved.len() + content.puts.len());

@@ -89,7 +89,7 @@ fn whole_after(octets: &[u8], hole: usize, header: &Header, last_batch: u64) -> 
 fn fill(hole: &[u8], header: &Header, number: u64) -> (Vec<u8>, usize) {
     let seed = header.seed();
     let mut saved = whole_records(hole, seed);
-    saved.retain(|record| matches!(record.kind, Kind::Message | Kind::Removals | Kind::Topology));
+    saved.retain(|record| matches!(record.kind, Kind::Message | Kind::Removals | Kind::Topology | Kind::Newest));
     let room = hole.len().saturating_sub(BATCH_OCTETS);
     let left = |saved: &[Record<'_>]| room.checked_sub(saved.iter().map(Record::octets).sum());
     while !saved.is_empty() && left(&saved).is_none_or(|left| left != 0 && left < RECORD_OCTETS) {

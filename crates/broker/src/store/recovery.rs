@@ -15,6 +15,7 @@ use super::index::Location;
 use super::journal::{JOURNAL, Journal, decode_header, read_all};
 use super::log::{BatchContent, MessageLog};
 use super::metrics::StoreMetrics;
+use super::newest::{Newest, is_end_at};
 use super::operation::{Recovered, RecoveredEntry};
 use super::payload::{decode_facts, decode_pairs};
 use super::scan::{ScanEnd, proof_of_sync, scan};
@@ -40,10 +41,20 @@ struct Reading<D: Disk> {
     log: MessageLog<D>,
     facts: Vec<Fact>,
     delivered: HashSet<(QueueId, MessageId)>,
-    /// Whether the last batch read says that this was an orderly end.
+    /// Whether the last whole batch says that this was an orderly end.
     ended: bool,
+    /// Something that was torn stands behind it.
+    torn: bool,
     last_message: u64,
     queues: Vec<QueueId>,
+}
+
+/// How much of a segment must be there.
+struct Limits {
+    /// So many octets count; without that, it is the last.
+    counts: Option<u64>,
+    /// An orderly end was noted after so many octets of the last.
+    end: Option<u64>,
 }
 
 impl<D: Disk> Store<D> {
@@ -58,7 +69,7 @@ impl<D: Disk> Store<D> {
         resident: Arc<AtomicUsize>,
         metrics: Arc<StoreMetrics>,
     ) -> Result<(Self, Recovered), StoreError> {
-        let journal = open_journal(&disk, salt, &metrics)?;
+        let mut journal = open_journal(&disk, salt, &metrics)?;
         let salt = journal.salt();
         let new_log = |purpose| {
             let octets = options.segment_octets;
@@ -73,18 +84,20 @@ impl<D: Disk> Store<D> {
             facts: Vec::new(),
             delivered: HashSet::new(),
             ended: false,
+            torn: false,
             last_message: 0,
             queues: Vec::new(),
         };
-        reading.read_all(&disk, salt)?;
+        reading.read_all(&disk, salt, journal.newest())?;
         if journal.topology().last_queue().max(reading.last_message).max(reading.log.segments.batches().0) >= COUNT_MAX
         {
             return Err(StoreError::UsedUp { directory: disk.path("") });
         }
         reading.log.drop_queues(|queue| !journal.topology().has_queue(queue));
-        if reading.ended {
+        if reading.ended || journal.newest().is_some_and(|newest| newest.end.is_some()) {
             // From now on messages are delivered again; the end must not look like the last thing that happened.
-            reading.log.write(&BatchContent::default(), reading.last_message)?;
+            let note = |number| journal.note(Newest::written(number));
+            reading.log.write(&BatchContent::default(), reading.last_message, note)?;
             reading.log.segments.sync()?;
         }
         let recovered = Recovered {
@@ -112,10 +125,10 @@ fn open_journal<D: Disk>(disk: &D, salt: u64, metrics: &Arc<StoreMetrics>) -> Re
         return Err(StoreError::Missing { path: disk.path(JOURNAL) });
     }
     // Syncs the data directory, and with it the two directories made above.
-    Journal::create(disk.clone(), salt, metrics)
+    Journal::create(disk.clone(), salt, &[], None, metrics)
 }
 
-fn list<D: Disk>(disk: &D, directory: &str) -> Result<Vec<String>, StoreError> {
+pub(super) fn list<D: Disk>(disk: &D, directory: &str) -> Result<Vec<String>, StoreError> {
     disk.list(directory).map_err(StoreError::io("list", disk.path(directory)))
 }
 
@@ -134,8 +147,12 @@ pub(super) fn segment_numbers<D: Disk>(disk: &D) -> Result<Vec<u64>, StoreError>
 }
 
 impl<D: Disk> Reading<D> {
-    fn read_all(&mut self, disk: &D, salt: u64) -> Result<(), StoreError> {
+    fn read_all(&mut self, disk: &D, salt: u64, newest: Option<Newest>) -> Result<(), StoreError> {
         let numbers = segment_numbers(disk)?;
+        if let Some(newest) = newest.filter(|newest| numbers.last().is_none_or(|last| *last < newest.number)) {
+            let missing = segment_name(Purpose::Messages, newest.number);
+            return Err(StoreError::Missing { path: disk.path(&missing) });
+        }
         // The names seen may be younger than the last sync: what follows relies on them.
         disk.sync_directory("messages").map_err(StoreError::io("sync", disk.path("messages")))?;
         let mut headers = Vec::with_capacity(numbers.len());
@@ -156,7 +173,9 @@ impl<D: Disk> Reading<D> {
             let counts = headers.get(at + 1).map(|next| next.previous_length);
             let octets = read_all(disk, &name)?;
             self.log.segments.adopt(header.number);
-            let end = self.read_segment(disk, &name, header, &octets, counts)?;
+            let end = newest.filter(|newest| newest.number == header.number).and_then(|newest| newest.end);
+            let limits = Limits { counts, end: end.filter(|_| counts.is_none()) };
+            let end = self.read_segment(disk, &name, header, &octets, &limits)?;
             last_batch = Some(end.last_batch);
             self.log.segments.adopted(end.length as u64, end.last_batch);
             if counts.is_none() {
@@ -167,24 +186,26 @@ impl<D: Disk> Reading<D> {
         Ok(())
     }
 
-    /// Reads one segment, of which `counts` octets count; without that, it is the last.
+    /// Reads one segment.
     fn read_segment(
         &mut self,
         disk: &D,
         name: &str,
         header: &Header,
         octets: &[u8],
-        counts: Option<u64>,
+        limits: &Limits,
     ) -> Result<ScanEnd, StoreError> {
-        let limit = counts.map_or(octets.len(), |counts| counts as usize);
-        let Some(counted) = octets.get(..limit) else {
-            let what = format!("the file ends here, {limit} octets of it were synced");
+        let Limits { counts, end: noted } = *limits;
+        if let Some(synced) = counts.or(noted).filter(|synced| (octets.len() as u64) < *synced) {
+            let what = format!("the file ends here, {synced} octets of it were synced");
             return Err(StoreError::Corrupt { path: disk.path(name), offset: octets.len() as u64, what });
-        };
-        self.ended = false;
-        let mut unknown = None;
+        }
+        let counted = counts.map_or(octets, |counts| &octets[..counts as usize]);
+        (self.ended, self.torn) = (false, false);
+        let (mut unknown, mut found) = (None, noted.is_none());
         let end = scan(counted, header, |records| {
             self.ended = false;
+            found |= noted.is_some_and(|length| is_end_at(records, length));
             for (at, record) in records {
                 if self.take(header.number, *at, record).is_none() {
                     unknown = unknown.or(Some(*at));
@@ -197,12 +218,16 @@ impl<D: Disk> Reading<D> {
         self.last_message = self.last_message.max(end.last_id);
         if let Some(problem) = end.problem {
             let seed = header.seed();
-            let torn = counts.is_none() && proof_of_sync(octets, end.length, seed, end.last_batch + 1).is_none();
-            if !torn {
+            let synced = noted.is_some_and(|noted| (end.length as u64) < noted)
+                || proof_of_sync(octets, end.length, seed, end.last_batch + 1).is_some();
+            if counts.is_some() || synced {
                 return Err(corrupt(disk, name, end.length, problem));
             }
             tracing::warn!(file = name, offset = end.length, problem, "torn end dropped, none of it was confirmed");
-            self.ended = false;
+            self.torn = true;
+        }
+        if let Some(noted) = noted.filter(|_| !found) {
+            return Err(corrupt(disk, name, noted as usize, "the orderly end that was noted is not there"));
         }
         Ok(end)
     }
@@ -238,7 +263,7 @@ impl<D: Disk> Reading<D> {
                 Some(())
             }
             Kind::Void => Some(()),
-            Kind::Topology => None,
+            Kind::Topology | Kind::Newest => None,
         }
     }
 
@@ -258,7 +283,7 @@ impl<D: Disk> Reading<D> {
                     published_at: fact.published_at,
                     expires_at: fact.expires_at.checked_sub(1).map(Timestamp),
                     priority: fact.priority,
-                    redelivered: !self.ended || self.delivered.contains(&(*queue, fact.id)),
+                    redelivered: !self.ended || self.torn || self.delivered.contains(&(*queue, fact.id)),
                 });
             }
         }
