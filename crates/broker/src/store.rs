@@ -86,7 +86,9 @@
 //! Where a batch is not whole, it is the torn end of a crash if this is the last segment, no later batch start in it says
 //! that this batch was synced, and no orderly end was noted behind it: cut off. Everything else is damage: the store is not
 //! opened, and nothing is changed ([`StoreError::Corrupt`]). `broker repair` ([`repair`]) then saves what is whole; messages
-//! of queues that were lost with a part of the topology are found in queues `recovered-ID` of the virtual host `/`.
+//! of queues that were lost with a part of the topology, or all of it, are found in queues `recovered-ID` of the virtual
+//! host `/`. Segments that are missing between others are replaced by empty ones; without the newest, the log goes on behind
+//! what is left of it. What was noted of the log is corrected last, so that a repair that was interrupted is noticed.
 //!
 //! A segment gets its name when its header is synced, so a segment without a whole header is damaged too. What was not known
 //! to be synced is written once more and synced before the store is used: after a failed sync the system may show octets
@@ -132,6 +134,7 @@ mod payload;
 mod plan;
 mod recovery;
 mod repair;
+mod repair_report;
 mod scan;
 mod segments;
 #[cfg(any(test, fuzzing))]
@@ -152,7 +155,8 @@ pub(crate) use operation::{
     Log, Operation, Recovered, RecoveredEntry, Report, StoreState, StoredBinding, StoredDestination, StoredExchange,
     StoredQueue, TopologyChange,
 };
-pub use repair::{RepairReport, RepairedFile, repair};
+pub use repair::repair;
+pub use repair_report::{RepairReport, RepairedFile};
 pub(crate) use worker::StoreHandle;
 
 /// The bounds of a store.

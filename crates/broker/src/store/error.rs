@@ -69,6 +69,23 @@ pub enum StoreError {
         /// The file.
         path: PathBuf,
     },
+    /// There is nothing to be repaired.
+    #[error("there is no store in {}", directory.display())]
+    NoStore {
+        /// What was given as the data directory.
+        directory: PathBuf,
+    },
+    /// A file is whole, and of another store.
+    #[error(
+        "{} and {} belong to different stores: move the one that does not belong here out of the data directory",
+        path.display(), other.display()
+    )]
+    Stranger {
+        /// The file.
+        path: PathBuf,
+        /// One that it does not belong to.
+        other: PathBuf,
+    },
     /// Every id was given out, which takes thousands of years, or something counted on from a wrong number.
     #[error("the ids in {} are used up: let consumers of a broker on another data directory go on", directory.display())]
     UsedUp {

@@ -150,6 +150,15 @@ impl<D: Disk> Journal<D> {
         })
     }
 
+    /// Corrects what is noted of the durable log.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`].
+    pub(super) fn correct(&mut self, newest: Option<Newest>) -> Result<(), StoreError> {
+        self.newest = newest;
+        self.rewrite()
+    }
+
     /// Makes changes and syncs them.
     ///
     /// # Errors
@@ -218,6 +227,19 @@ impl<D: Disk> Journal<D> {
         self.file = Some(file);
         Ok(())
     }
+}
+
+/// What a journal notes of the durable log, as far as it is whole; nothing is changed.
+pub(super) fn read_newest<D: Disk>(disk: &D) -> Result<Option<Newest>, StoreError> {
+    let octets = read_all(disk, JOURNAL)?;
+    let header = decode_header(&octets, Purpose::Topology, Header::TOPOLOGY_NUMBER, &disk.path(JOURNAL))?;
+    let mut newest = None;
+    scan(&octets, &header, |records| {
+        for (_, record) in records.iter().filter(|(_, record)| record.kind == Kind::Newest) {
+            newest = Newest::decode(record.payload).or(newest);
+        }
+    });
+    Ok(newest)
 }
 
 /// A file as a whole.

@@ -2,7 +2,7 @@
 //!
 //! Does not know files, nor what the records mean.
 
-use super::format::{BATCH_OCTETS, BatchWriter, HEADER_OCTETS, Header, Kind, Purpose, RECORD_OCTETS, Record};
+use super::format::{BATCH_OCTETS, BatchStart, BatchWriter, HEADER_OCTETS, Header, Kind, RECORD_OCTETS, Record, Seed};
 use super::scan::{next_whole_batch, proof_of_sync, read_batch, whole_records};
 
 /// A damaged stretch.
@@ -14,6 +14,8 @@ pub struct Loss {
     pub octets: u64,
     /// How many whole records were found in it.
     pub saved: usize,
+    /// How many others were in it at most; `None` if it does not say.
+    pub lost: Option<u64>,
 }
 
 /// What became of a file.
@@ -25,8 +27,14 @@ pub(super) struct Mended {
 }
 
 /// Mends the batches behind the header. `ends_with` is the number of the last batch, unless this is the last file (`None`)
-/// or the number is not known. A header that was `made_up` does not know its first batch.
-pub(super) fn mend(octets: &mut [u8], header: &mut Header, made_up: bool, ends_with: Option<Option<u64>>) -> Mended {
+/// or the number is not known. A header that was `made_up` does not know its first batch. Up to `synced` nothing is torn.
+pub(super) fn mend(
+    octets: &mut [u8],
+    header: &mut Header,
+    made_up: bool,
+    ends_with: Option<Option<u64>>,
+    synced: usize,
+) -> Mended {
     let seed = header.seed();
     if made_up
         && header.last_batch == 0
@@ -51,17 +59,18 @@ pub(super) fn mend(octets: &mut [u8], header: &mut Header, made_up: bool, ends_w
                 (octets.len(), ends_with.flatten().unwrap_or(mended.last_batch + 1).max(mended.last_batch + 1))
             }
             // The end of the last file: nothing but torn, unless something says that it was synced.
-            // The first batch of a topology was synced before the file got its name.
-            None if (header.purpose != Purpose::Topology || at > HEADER_OCTETS)
-                && proof_of_sync(octets, at, seed, mended.last_batch + 1).is_none() =>
-            {
-                break;
-            }
+            None if at >= synced && proof_of_sync(octets, at, seed, mended.last_batch + 1).is_none() => break,
             None => (octets.len(), mended.last_batch + 1),
         };
+        let expected = records_in(&octets[at..end], seed);
         let (filler, saved) = fill(&octets[at..end], header, number);
         octets[at..end].copy_from_slice(&filler);
-        mended.losses.push(Loss { offset: at as u64, octets: (end - at) as u64, saved });
+        mended.losses.push(Loss {
+            offset: at as u64,
+            octets: (end - at) as u64,
+            saved,
+            lost: expected.map(|expected| expected.saturating_sub(saved as u64)),
+        });
         (at, mended.last_batch) = (end, number);
     }
     mended
@@ -83,6 +92,17 @@ fn whole_after(octets: &[u8], hole: usize, header: &Header, last_batch: u64) -> 
         from = at + 1;
     }
     None
+}
+
+/// How many records the batches of a hole say that they have, if nothing in it is left out by that.
+fn records_in(hole: &[u8], seed: Seed) -> Option<u64> {
+    let (mut at, mut records) = (0, 0);
+    while at < hole.len() {
+        let start = BatchStart::decode(&hole[at..], seed)?;
+        records += u64::from(start.records);
+        at += BATCH_OCTETS + start.octets as usize;
+    }
+    (at == hole.len()).then_some(records)
 }
 
 /// A batch of exactly the length of the hole, with the whole records in it.

@@ -2,6 +2,7 @@
 
 mod crash;
 mod damage;
+mod ends;
 mod faults;
 mod measure;
 mod model;

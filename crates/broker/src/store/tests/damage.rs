@@ -2,10 +2,10 @@
 
 use super::super::format::{BATCH_OCTETS, COUNT_MAX, HEADER_OCTETS, Header, Purpose, VERSION};
 use super::super::repair::repair_disk;
-use super::super::simulated::{Crash, Random};
+use super::super::simulated::{Crash, Faults, Random};
 use super::*;
 
-const FIRST: &str = "messages/000000000001.log";
+pub(super) const FIRST: &str = "messages/000000000001.log";
 
 /// Ten commits of one message each in one segment, synced; where each batch begins.
 fn ten() -> (SimulatedDisk, Vec<usize>) {
@@ -20,18 +20,18 @@ fn ten() -> (SimulatedDisk, Vec<usize>) {
     (disk, begins)
 }
 
-fn flip(disk: &SimulatedDisk, name: &str, at: usize) {
+pub(super) fn flip(disk: &SimulatedDisk, name: &str, at: usize) {
     disk.tamper(name, |octets| octets[at] ^= 4);
 }
 
-fn refusal(disk: &SimulatedDisk) -> StoreError {
+pub(super) fn refusal(disk: &SimulatedDisk) -> StoreError {
     match open(disk, OPTIONS) {
         Err(error) => error,
         Ok((_, recovered)) => panic!("opened: {:?}", ids(&recovered)),
     }
 }
 
-fn opened(disk: &SimulatedDisk) -> Vec<u64> {
+pub(super) fn opened(disk: &SimulatedDisk) -> Vec<u64> {
     let (_, recovered) = open(disk, OPTIONS).unwrap_or_else(|error| panic!("{error}"));
     ids(&recovered).remove(&1).unwrap_or_default()
 }
@@ -143,10 +143,91 @@ fn damage_to_the_topology_is_refused_and_repaired() {
 }
 
 #[test]
-fn messages_without_their_topology_are_refused() {
+fn messages_without_their_topology_are_refused_and_a_repair_makes_queues_for_them() {
+    let mut done = 0;
+    for power_off_after in 0..20 {
+        let (disk, _) = ten();
+        disk.unlink("topology").unwrap();
+        disk.sync_directory("").unwrap();
+        assert!(matches!(refusal(&disk), StoreError::Missing { .. }));
+        disk.set_faults(Faults { power_off_after: Some(power_off_after), ..Faults::default() });
+        if let Ok(report) = repair_disk(&disk) {
+            assert_eq!(report.queues, ["recovered-1"]);
+            assert!(matches!(&report.files[..], [file] if file.path.ends_with("topology") && file.kept_as.is_none()));
+            done += 1;
+        }
+        disk.crash(Crash::Machine);
+        match open(&disk, OPTIONS) {
+            Err(StoreError::Missing { .. }) => assert_eq!(repair_disk(&disk).unwrap().queues, ["recovered-1"]),
+            Err(error) => panic!("{error}"),
+            Ok(_) => {}
+        }
+        let (_, recovered) = open(&disk, OPTIONS).unwrap();
+        assert_eq!(ids(&recovered)[&1], (1..=10).collect::<Vec<_>>());
+        let TopologyChange::QueueDeclared(queue) = &recovered.topology[0] else { panic!("{recovered:?}") };
+        assert_eq!((&*queue.vhost, &*queue.name), ("/", "recovered-1"));
+        assert_eq!(repair_disk(&disk).unwrap(), Default::default(), "nothing is left to repair");
+    }
+    assert!((1..20).contains(&done), "{done} repairs were not interrupted");
+}
+
+#[test]
+fn files_of_two_stores_are_told_apart() {
     let (disk, _) = ten();
-    disk.unlink("topology").unwrap();
-    assert!(matches!(refusal(&disk), StoreError::Missing { .. }));
+    let other = SimulatedDisk::new(1);
+    let (store, _) = Store::open(other.clone(), OPTIONS, 78, Arc::default(), Arc::default()).unwrap();
+    store.close(&[]).unwrap();
+    disk.tamper("messages/000000000002.log", |octets| {
+        let mut header = Header::decode(&other.octets(FIRST), Purpose::Messages, 1).unwrap();
+        header.number = 2;
+        octets.extend_from_slice(&header.encode());
+    });
+    for topology in [true, false] {
+        if !topology {
+            disk.unlink("topology").unwrap();
+            // So that there are more segments of the one store than of the other.
+            let header = Header::decode(&disk.octets(FIRST), Purpose::Messages, 1).unwrap();
+            let third = Header { number: 3, ..header };
+            disk.tamper("messages/000000000003.log", |octets| octets.extend_from_slice(&third.encode()));
+        }
+        match repair_disk(&disk).unwrap_err() {
+            StoreError::Stranger { path, other } => {
+                assert!(path.ends_with("messages/000000000002.log"));
+                assert!(other.ends_with(if topology { "topology" } else { FIRST }), "{other:?}");
+            }
+            error => panic!("{error}"),
+        }
+    }
+}
+
+#[test]
+fn a_repair_says_what_its_figures_mean() {
+    let told = |disk: &SimulatedDisk| {
+        let mut told = Vec::new();
+        repair_disk(disk).unwrap().tell(&mut told).unwrap();
+        String::from_utf8(told).unwrap()
+    };
+    let meaning = "messages, queues and bindings in what was damaged or missing are lost unless saved";
+    let (disk, begins) = ten();
+    assert_eq!(told(&disk), "nothing is damaged\n");
+    flip(&disk, FIRST, begins[1] + 200);
+    flip(&disk, FIRST, begins[3] + 200);
+    let text = told(&disk);
+    assert!(text.contains(&format!("{meaning}, at most 2 records; ")), "{text}");
+    let (disk, begins) = ten();
+    flip(&disk, FIRST, begins[1] + 200);
+    flip(&disk, FIRST, begins[3] + 10);
+    let text = told(&disk);
+    assert!(text.contains(&format!("{meaning}; ")), "how many is not known: {text}");
+    let (disk, _) = ten();
+    flip(&disk, FIRST, 30);
+    let text = told(&disk);
+    assert!(text.contains("octets damaged") && !text.contains(meaning), "a header holds no messages: {text}");
+    let (disk, _) = ten();
+    disk.unlink(FIRST).unwrap();
+    let text = told(&disk);
+    assert!(text.contains("000000000001.log: was missing") && text.contains(&format!("{meaning}; ")), "{text}");
+    assert!(text.ends_with("1 files repaired\n"), "{text}");
 }
 
 #[test]

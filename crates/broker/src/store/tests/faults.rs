@@ -4,7 +4,7 @@ use super::super::core::{LAZY_SYNC_MILLISECONDS, RETRY_MILLISECONDS};
 use super::super::simulated::{Crash, Faults};
 use super::*;
 
-fn segments(disk: &SimulatedDisk) -> usize {
+pub(super) fn segments(disk: &SimulatedDisk) -> usize {
     disk.names().iter().filter(|name| name.starts_with("messages/")).count()
 }
 

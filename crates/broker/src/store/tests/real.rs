@@ -89,6 +89,41 @@ fn a_second_broker_is_refused() {
 }
 
 #[test]
+fn where_there_is_no_store_a_repair_makes_nothing() {
+    let scratch = Scratch::new("none");
+    let refused = || match repair(&scratch.0, &mut Vec::new()) {
+        Err(error @ StoreError::NoStore { .. }) => error.to_string(),
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(refused(), format!("there is no store in {}", scratch.0.display()));
+    assert!(!scratch.0.exists());
+    std::fs::create_dir_all(scratch.0.join("messages")).unwrap();
+    refused();
+    std::fs::write(scratch.0.join("messages/a.log"), "something else").unwrap();
+    refused();
+    let names = || std::fs::read_dir(&scratch.0).unwrap().map(|entry| entry.unwrap().file_name());
+    assert_eq!(names().collect::<Vec<_>>(), ["messages"]);
+    let file = Scratch::new("none-file");
+    std::fs::write(&file.0, "no directory").unwrap();
+    assert!(matches!(repair(&file.0, &mut Vec::new()), Err(StoreError::NoStore { .. })));
+    std::fs::remove_file(&file.0).unwrap();
+}
+
+#[test]
+fn a_store_whose_messages_are_gone_with_their_directory_is_refused_and_repaired() {
+    let scratch = Scratch::new("gone");
+    let (handle, _, reports) = start(&scratch).unwrap();
+    handle.submit(CommitId(1), vec![queue(1), put(Log::Durable, 1, &[1], 1024)]);
+    wait_for(&reports, 1);
+    handle.close(Vec::new()).unwrap();
+    std::fs::remove_dir_all(scratch.0.join("messages")).unwrap();
+    assert_eq!(repair(&scratch.0, &mut Vec::new()).unwrap().missing.len(), 1);
+    let (handle, recovered, _reports) = start(&scratch).unwrap();
+    assert_eq!((recovered.entries.len(), recovered.topology.len()), (0, 1));
+    handle.close(Vec::new()).unwrap();
+}
+
+#[test]
 fn a_damaged_store_is_repaired() {
     let scratch = Scratch::new("repair");
     let (handle, _, reports) = start(&scratch).unwrap();
