@@ -5,7 +5,9 @@ use std::io::Write;
 use std::path::PathBuf;
 use std::process::{Command, Output};
 
-use super::durable::{Publisher, contents, until_logged};
+use rustix::process::{Signal, WaitId, WaitIdOptions, kill_process, waitid};
+
+use super::durable::{Publisher, contents, until_logged, until_ready};
 use super::process::{Program, Scratch, command};
 
 const MESSAGES: u32 = 50;
@@ -26,6 +28,25 @@ fn damage(path: &PathBuf) -> usize {
     octets[middle] ^= 1;
     fs::write(path, octets).unwrap();
     middle
+}
+
+fn repair(scratch: &Scratch) -> Output {
+    let mut repair = Command::new(env!("CARGO_BIN_EXE_broker"));
+    repair.args(["repair", "--data"]).arg(scratch.data()).output().unwrap()
+}
+
+/// Ends a program in order.
+fn stop(program: Program) {
+    kill_process(program.id(), Signal::TERM).unwrap();
+    // What is left of it goes with the value.
+    waitid(WaitId::Pid(program.id()), WaitIdOptions::EXITED | WaitIdOptions::NOWAIT).unwrap();
+}
+
+/// What a broker says that does not start.
+fn refusal(scratch: &Scratch) -> String {
+    let refused = command(&scratch.data(), &[]).output().unwrap();
+    assert!(!refused.status.success(), "{}", said(&refused));
+    said(&refused)
 }
 
 fn said(output: &Output) -> String {
@@ -50,9 +71,7 @@ async fn damage_in_the_middle_is_refused_and_what_is_whole_is_there_after_the_re
     let segment = stored(&scratch).await;
     let damaged_at = damage(&segment);
     let damaged = fs::read(&segment).unwrap();
-    let refused = command(&scratch.data(), &[]).output().unwrap();
-    let message = said(&refused);
-    assert!(!refused.status.success(), "{message}");
+    let message = refusal(&scratch);
     assert!(message.contains(segment.to_str().unwrap()), "{message}");
     let offset = message.split_once("damaged at offset ").and_then(|(_, rest)| rest.split(':').next()).unwrap();
     let offset: usize = offset.parse().unwrap();
@@ -61,9 +80,9 @@ async fn damage_in_the_middle_is_refused_and_what_is_whole_is_there_after_the_re
 
     // The message names the command as one would type it.
     let named = message.split('`').nth(1).unwrap().strip_prefix("broker ").unwrap();
-    let mut repair = Command::new("sh");
-    repair.args(["-c", &format!("\"$BROKER\" {named}")]).env("BROKER", env!("CARGO_BIN_EXE_broker"));
-    let repaired = repair.output().unwrap();
+    let mut pasted = Command::new("sh");
+    pasted.args(["-c", &format!("\"$BROKER\" {named}")]).env("BROKER", env!("CARGO_BIN_EXE_broker"));
+    let repaired = pasted.output().unwrap();
     assert!(repaired.status.success(), "{}", said(&repaired));
     assert!(said(&repaired).contains("1 files repaired"), "{}", said(&repaired));
     assert!(said(&repaired).contains(segment.to_str().unwrap()), "{}", said(&repaired));
@@ -82,8 +101,64 @@ async fn a_store_in_use_is_not_repaired() {
     let _segment = stored(&scratch).await;
     let program = Program::start(&scratch, &[]);
     assert_eq!(contents(&program).await.len() as u32, MESSAGES);
-    let mut repair = Command::new(env!("CARGO_BIN_EXE_broker"));
-    let refused = repair.args(["repair", "--data"]).arg(scratch.data()).output().unwrap();
+    let refused = repair(&scratch);
     assert!(!refused.status.success());
     assert!(said(&refused).contains("is in use by another broker"), "{}", said(&refused));
+}
+
+#[tokio::test]
+async fn a_missing_segment_is_refused_and_given_up_by_the_repair() {
+    let scratch = Scratch::new();
+    let segment = stored(&scratch).await;
+    fs::remove_file(&segment).unwrap();
+    let message = refusal(&scratch);
+    assert!(message.contains(&format!("{} is missing", segment.display())), "{message}");
+    let repaired = said(&repair(&scratch));
+    assert!(repaired.contains(&format!("{}: was missing", segment.display())), "{repaired}");
+    assert!(repaired.contains("a transaction may have been saved in part"), "{repaired}");
+    let program = Program::start(&scratch, &[]);
+    assert_eq!(contents(&program).await.len(), 0);
+}
+
+#[tokio::test]
+async fn an_end_cut_off_after_an_orderly_one_is_refused() {
+    let scratch = Scratch::new();
+    let segment = stored(&scratch).await;
+    let program = Program::start(&scratch, &[]);
+    assert_eq!(contents(&program).await.len() as u32, MESSAGES);
+    stop(program);
+    let length = fs::metadata(&segment).unwrap().len();
+    fs::OpenOptions::new().write(true).open(&segment).unwrap().set_len(length - 1).unwrap();
+    for _ in 0..2 {
+        let message = refusal(&scratch);
+        assert!(message.contains(&format!("{} is damaged at offset {}", segment.display(), length - 1)), "{message}");
+    }
+    assert!(said(&repair(&scratch)).contains("1 files repaired"));
+    assert_eq!(contents(&Program::start(&scratch, &[])).await.len() as u32, MESSAGES);
+}
+
+#[tokio::test]
+async fn a_missing_topology_is_made_anew_by_the_repair() {
+    let scratch = Scratch::new();
+    let _segment = stored(&scratch).await;
+    fs::remove_file(scratch.data().join("topology")).unwrap();
+    let message = refusal(&scratch);
+    assert!(message.contains("topology is missing"), "{message}");
+    let repaired = said(&repair(&scratch));
+    let name = repaired.lines().find_map(|line| line.strip_prefix("queue ")?.split(' ').next()).unwrap();
+    assert!(name.starts_with("recovered-") && !repaired.contains("are lost"), "{repaired}");
+    let program = Program::start(&scratch, &[]);
+    until_ready(&program, None).await;
+    let queues = program.json(&format!("/queues?name={name}"));
+    assert!(queues.len() == 1 && queues[0]["ready"] == MESSAGES, "{queues:?}");
+}
+
+#[test]
+fn where_there_is_no_store_nothing_is_repaired() {
+    let scratch = Scratch::new();
+    let refused = repair(&scratch);
+    assert!(!refused.status.success());
+    let message = said(&refused);
+    assert!(message.contains(&format!("there is no store in {}", scratch.data().display())), "{message}");
+    assert!(!scratch.data().exists());
 }
