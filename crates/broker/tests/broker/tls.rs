@@ -13,7 +13,7 @@ use tokio_rustls::rustls::{ClientConfig, RootCertStore};
 use tokio_util::sync::CancellationToken;
 
 use super::harness::soon;
-use super::raw::{HEADER, start_ok};
+use super::raw::{HEADER, frame, start_ok, tune_ok};
 
 /// Files of one test, gone when it ends.
 struct Files(PathBuf);
@@ -80,6 +80,19 @@ async fn a_client_that_trusts_the_certificate_logs_in_and_plain_text_gets_nothin
     soon("connection.start", read_method(&mut stream, 10)).await;
     stream.write_all(&start_ok(&[0; 4])).await.unwrap();
     soon("connection.tune", read_method(&mut stream, 30)).await;
+    stream.write_all(&tune_ok(10, 8192)).await.unwrap();
+    stream.write_all(&frame(1, 0, b"\x00\x0a\x00\x28\x01/\x00\x00")).await.unwrap();
+    soon("connection.open-ok", read_method(&mut stream, 41)).await;
+    let seen = soon("the connection", async {
+        loop {
+            if let Some(connection) = broker.snapshot().await.unwrap().connections.pop() {
+                return connection;
+            }
+            tokio::task::yield_now().await;
+        }
+    });
+    assert!(seen.await.tls);
+    drop(stream);
     shutdown.cancel();
     soon("the end of serving", serving).await.unwrap().unwrap();
 }
