@@ -115,14 +115,19 @@ impl Sample {
         let (before, after) = (self.totals.get(at)?.1, queue.totals);
         let over_s = now.duration_since(self.at).as_secs_f64();
         // A snapshot that was under way while the sample was taken may be the older one.
-        let rate = |before: u64, after: u64| after.saturating_sub(before) as f64 / over_s;
+        let rate = |before: u64, after: u64| in_thousandths(after.saturating_sub(before) as f64 / over_s);
         Some(QueueRates {
             published: rate(before.published, after.published),
             delivered: rate(before.delivered, after.delivered),
             acknowledged: rate(before.acknowledged, after.acknowledged),
-            over_s,
+            over_s: in_thousandths(over_s),
         })
     }
+}
+
+/// Rounded: what is read by people needs no more digits.
+fn in_thousandths(figure: f64) -> f64 {
+    (figure * 1000.0).round() / 1000.0
 }
 
 #[cfg(test)]

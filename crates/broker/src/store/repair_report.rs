@@ -90,6 +90,7 @@ impl RepairReport {
         }
         match self.count() {
             0 => writeln!(out, "nothing is damaged"),
+            1 => writeln!(out, "1 file repaired"),
             count => writeln!(out, "{count} files repaired"),
         }
     }

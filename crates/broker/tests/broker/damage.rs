@@ -84,7 +84,7 @@ async fn damage_in_the_middle_is_refused_and_what_is_whole_is_there_after_the_re
     pasted.args(["-c", &format!("\"$BROKER\" {named}")]).env("BROKER", env!("CARGO_BIN_EXE_broker"));
     let repaired = pasted.output().unwrap();
     assert!(repaired.status.success(), "{}", said(&repaired));
-    assert!(said(&repaired).contains("1 files repaired"), "{}", said(&repaired));
+    assert!(said(&repaired).contains("1 file repaired"), "{}", said(&repaired));
     assert!(said(&repaired).contains(segment.to_str().unwrap()), "{}", said(&repaired));
 
     let program = Program::start(&scratch, &[]);
@@ -133,7 +133,7 @@ async fn an_end_cut_off_after_an_orderly_one_is_refused() {
         let message = refusal(&scratch);
         assert!(message.contains(&format!("{} is damaged at offset {}", segment.display(), length - 1)), "{message}");
     }
-    assert!(said(&repair(&scratch)).contains("1 files repaired"));
+    assert!(said(&repair(&scratch)).contains("1 file repaired"));
     assert_eq!(contents(&Program::start(&scratch, &[])).await.len() as u32, MESSAGES);
 }
 

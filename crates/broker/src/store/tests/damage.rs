@@ -227,7 +227,7 @@ fn a_repair_says_what_its_figures_mean() {
     disk.unlink(FIRST).unwrap();
     let text = told(&disk);
     assert!(text.contains("000000000001.log: was missing") && text.contains(&format!("{meaning}; ")), "{text}");
-    assert!(text.ends_with("1 files repaired\n"), "{text}");
+    assert!(text.ends_with("1 file repaired\n"), "{text}");
 }
 
 #[test]
