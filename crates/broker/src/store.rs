@@ -12,8 +12,8 @@
 //!   before its messages: after a crash it may be there without them, never the other way round. Only the deletion of a
 //!   queue waits for what was taken out of it before, which may have gone into another queue: a commit with both is cut.
 //! * What cannot be written or synced is kept in memory and tried again every second and whenever a segment is unlinked; a
-//!   file whose write or sync failed is never written again. Meanwhile commits that only remove count in memory, so that
-//!   consumers who drain make room.
+//!   file whose write or sync failed is never written again, unless there is nothing in it. Meanwhile commits that only
+//!   remove count in memory, so that consumers who drain make room.
 //!
 //! # Files
 //!

@@ -203,11 +203,16 @@ impl<D: Disk> Segments<D> {
         if let Err(error) = head.write_at(last.length, batch) {
             let path = self.disk.path(&segment_name(self.purpose, last.number));
             // For the room, on a full disk; a part of a batch does not count anyway.
-            if let Err(error) = head.truncate(last.length) {
+            let cut_off = head.truncate(last.length);
+            if let Err(error) = &cut_off {
                 tracing::debug!(%error, path = %path.display(), "part of a batch not cut off");
             }
-            // What was written whole before is as good as it was, if it can be synced.
-            if self.sync().is_ok() {
+            if cut_off.is_ok() && last.length == HEADER_OCTETS as u64 {
+                // Nothing was in it, so it is as good as a new one: a full disk does not get an empty segment with
+                // every attempt.
+                self.failed();
+            } else if self.sync().is_ok() {
+                // What was written whole before is as good as it was, if it can be synced.
                 self.abandon();
             }
             return Err(StoreError::io("write", path)(error));
@@ -247,11 +252,7 @@ impl<D: Disk> Segments<D> {
     /// ends before there is a next segment, all that is whole is better than that.
     fn abandon(&mut self) {
         self.failed();
-        // One in which nothing counts yet is written anew from its start, so that a full disk does not get an empty
-        // segment with every attempt.
-        if self.synced_length > HEADER_OCTETS as u64 {
-            self.head = None;
-        }
+        self.head = None;
         if !self.is_synced() {
             // Nothing survives a restart anyway, so what was written stays as good as it was.
             (self.synced_length, self.synced_batch) = (self.segments.back().map_or(0, |s| s.length), self.last_batch);
