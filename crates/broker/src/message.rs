@@ -38,6 +38,21 @@ impl Message {
     pub(crate) fn weight(&self) -> usize {
         self.content.len() + MESSAGE_OVERHEAD_BYTES
     }
+
+    /// The same message with other properties or another body, counted as `resident` says.
+    pub(crate) fn with_content(&self, content: Content, resident: Resident) -> Self {
+        Self {
+            exchange: self.exchange.clone(),
+            routing_key: self.routing_key.clone(),
+            content,
+            published_at: self.published_at,
+            expires_at: self.expires_at,
+            priority: self.priority,
+            persistent: self.persistent,
+            dead_letter: self.dead_letter,
+            resident,
+        }
+    }
 }
 
 /// A share in the count of octets that messages take up in memory, given back when the message is dropped, whoever

@@ -88,17 +88,7 @@ impl SlowStore {
 }
 
 fn copy(message: &Message, resident: &Arc<AtomicUsize>) -> Message {
-    Message {
-        exchange: message.exchange.clone(),
-        routing_key: message.routing_key.clone(),
-        content: message.content.clone(),
-        published_at: message.published_at,
-        expires_at: message.expires_at,
-        priority: message.priority,
-        persistent: message.persistent,
-        dead_letter: message.dead_letter,
-        resident: Resident::new(&message.content, resident),
-    }
+    message.with_content(message.content.clone(), Resident::new(&message.content, resident))
 }
 
 #[derive(Clone, Debug)]

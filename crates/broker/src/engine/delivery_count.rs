@@ -33,16 +33,7 @@ impl Engine {
         let mut headers = headers(message);
         headers.set("x-delivery-count", &long(i64::from(returned)));
         let content = message.content.with_headers(&headers, false);
-        Arc::new(Message {
-            exchange: message.exchange.clone(),
-            routing_key: message.routing_key.clone(),
-            published_at: message.published_at,
-            expires_at: message.expires_at,
-            priority: message.priority,
-            persistent: message.persistent,
-            dead_letter: message.dead_letter,
-            resident: Resident::new(&content, &self.resident),
-            content,
-        })
+        let resident = Resident::new(&content, &self.resident);
+        Arc::new(message.with_content(content, resident))
     }
 }

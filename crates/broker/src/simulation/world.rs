@@ -47,14 +47,20 @@ fn new_engine() -> Engine {
 
 impl World {
     pub(super) fn new(seed: u64) -> Self {
-        let disk = SimulatedDisk::new(seed);
+        let random = Random(seed.wrapping_mul(0x1234_5678_9ABC_DEF1));
+        Self::open(SimulatedDisk::new(seed), random, 1_000_000).0
+    }
+
+    /// A broker on this disk, and what its store found there.
+    fn open(disk: SimulatedDisk, random: Random, now: u64) -> (Self, Recovered) {
         let (engine, metrics) = (new_engine(), Arc::default());
-        let opened = Store::open(disk.clone(), OPTIONS, 77, Arc::clone(engine.resident()), Arc::clone(&metrics));
-        let (store, _) = opened.expect("an empty disk is no obstacle");
-        Self {
-            random: Random(seed.wrapping_mul(0x1234_5678_9ABC_DEF1)),
+        let resident = Arc::clone(engine.resident());
+        let opened = Store::open(disk.clone(), OPTIONS, 77, resident, Arc::clone(&metrics));
+        let (store, recovered) = opened.unwrap_or_else(|error| panic!("{error}"));
+        let world = Self {
+            random,
             disk,
-            now: 1_000_000,
+            now,
             holding: false,
             heard: VecDeque::new(),
             engine,
@@ -64,7 +70,8 @@ impl World {
             kept_back: BTreeMap::new(),
             submitted: CommitId(0),
             committed: CommitId(0),
-        }
+        };
+        (world, recovered)
     }
 
     pub(super) fn below(&mut self, bound: u64) -> u64 {
@@ -227,24 +234,7 @@ impl Unpowered {
     pub(super) fn start_at_once(self, how: Crash) -> (World, Found) {
         let Self { disk, random, now } = self;
         disk.crash(how);
-        let (engine, metrics) = (new_engine(), Arc::default());
-        let resident = Arc::clone(engine.resident());
-        let opened = Store::open(disk.clone(), OPTIONS, 77, resident, Arc::clone(&metrics));
-        let (store, recovered) = opened.unwrap_or_else(|error| panic!("{error}"));
-        let mut world = World {
-            random,
-            disk,
-            now,
-            holding: false,
-            heard: VecDeque::new(),
-            engine,
-            store,
-            metrics,
-            inbox: VecDeque::new(),
-            kept_back: BTreeMap::new(),
-            submitted: CommitId(0),
-            committed: CommitId(0),
-        };
+        let (mut world, recovered) = World::open(disk, random, now);
         let found = Found::read(&recovered, &mut world.store);
         world.engine.advance(Timestamp(now));
         world.engine.restore(recovered);

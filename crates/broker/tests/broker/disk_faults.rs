@@ -4,18 +4,24 @@ use super::durable::{Publisher, consume_some, contents, metric, skipped, until_l
 use super::process::{Program, Scratch};
 use super::strace::Strace;
 
+/// A broker that confirmed 20 messages, and its publisher, which waits for the confirm of one more in vain: syncs fail.
+async fn failing_after_20(scratch: &Scratch) -> Result<(Program, Publisher, Strace), String> {
+    let program = Program::start(scratch, &[]);
+    let mut publisher = Publisher::new(&program, 1000).await;
+    publisher.publish_each(20).await;
+    let failing = Strace::attach(program.id(), &scratch.data().join("trace"), Some("EIO"))?;
+    publisher.publish().await;
+    publisher.until_blocked(true).await;
+    Ok((program, publisher, failing))
+}
+
 #[tokio::test]
 async fn nothing_is_confirmed_while_syncs_fail_and_all_of_it_when_they_work_again() {
     let scratch = Scratch::new();
-    let program = Program::start(&scratch, &[]);
-    let mut publisher = Publisher::new(&program, 1000).await;
-    publisher.publish_each(20).await;
-    let failing = match Strace::attach(program.id(), &scratch.data().join("trace"), Some("EIO")) {
+    let (program, mut publisher, failing) = match failing_after_20(&scratch).await {
         Ok(failing) => failing,
         Err(why) => return skipped(&why),
     };
-    publisher.publish().await;
-    publisher.until_blocked(true).await;
     until_ready(&program, Some("Input/output error")).await;
     until_logged(&scratch, "nothing can be stored").await;
     assert!(metric(&program, "store_failures_total") > 0);
@@ -37,15 +43,10 @@ async fn nothing_is_confirmed_while_syncs_fail_and_all_of_it_when_they_work_agai
 #[tokio::test]
 async fn what_was_confirmed_before_syncs_failed_outlives_a_kill_while_they_do() {
     let scratch = Scratch::new();
-    let program = Program::start(&scratch, &[]);
-    let mut publisher = Publisher::new(&program, 1000).await;
-    publisher.publish_each(20).await;
-    let failing = match Strace::attach(program.id(), &scratch.data().join("trace"), Some("EIO")) {
+    let (program, publisher, failing) = match failing_after_20(&scratch).await {
         Ok(failing) => failing,
         Err(why) => return skipped(&why),
     };
-    publisher.publish().await;
-    publisher.until_blocked(true).await;
     program.kill();
     drop(failing);
     let program = Program::start(&scratch, &[]);

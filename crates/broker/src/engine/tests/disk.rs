@@ -76,15 +76,5 @@ impl Disk {
 
 /// As read from disk: not counted as being in memory.
 fn copy(message: &Arc<Message>) -> Arc<Message> {
-    Arc::new(Message {
-        exchange: message.exchange.clone(),
-        routing_key: message.routing_key.clone(),
-        content: message.content.clone(),
-        published_at: message.published_at,
-        expires_at: message.expires_at,
-        priority: message.priority,
-        persistent: message.persistent,
-        dead_letter: message.dead_letter,
-        resident: Resident::default(),
-    })
+    Arc::new(message.with_content(message.content.clone(), Resident::default()))
 }
